@@ -1,0 +1,57 @@
+# Everything a developer needs: `make` prints the targets. Needs python3.11, make and git; fetches the rest.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3.11
+BIN := .venv/bin
+STAMP := .venv/.installed
+ARGS ?=
+
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --no-header pyproject.toml
+
+.PHONY: help setup run test check format bench lock clean
+
+help: ## print this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## make .venv from the lock; does nothing when it is up to date
+
+# The stamp comes last: a run that was cut short starts again.
+$(STAMP): requirements/dev.txt pyproject.toml scripts/make-venv
+	@scripts/make-venv $(PYTHON)
+	@touch $@
+
+run: setup ## demo: broker, store, router and a fake customer; make run ARGS="--seconds 20"
+	@scripts/ensure-broker --or-docker
+	@exec $(BIN)/webhook-router demo $(ARGS)
+
+test: setup ## every test; make test ARGS="-k retry"
+	@scripts/ensure-broker
+	@exec $(BIN)/pytest $(ARGS)
+
+check: setup ## format, lint, types, import rules, unit tests: under a minute
+	@$(BIN)/ruff format --check --quiet .
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/pytest -q tests/unit
+
+format: setup ## let ruff format and fix what it can
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+bench: setup ## measure this machine; make bench ARGS="--help"
+	@scripts/ensure-broker
+	@exec $(BIN)/python -m bench $(ARGS)
+
+lock: setup ## resolve requirements/*.txt again; make lock ARGS=--upgrade
+	@$(COMPILE) $(ARGS) --output-file requirements/base.txt
+	@$(COMPILE) $(ARGS) --constraints requirements/base.txt --extra embedded --extra dev --output-file requirements/dev.txt
+	@git diff --stat -- requirements
+
+clean: ## remove .venv, caches and .run
+	@rm -rf .venv .run .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist build
+	@find router tests bench -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true

@@ -1,0 +1,3 @@
+"""webhook-router: telephony events from RabbitMQ, matched and delivered over HTTP. Holds the version; touches nothing."""
+
+__version__ = "0.1.0"

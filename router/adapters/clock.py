@@ -1,0 +1,46 @@
+"""The store's time, kept on this host's monotonic clock. Asks a probe now and then; touches nothing else.
+
+Leases and schedules of all workers are compared on the store's clock. Reading it for each comparison would cost a
+round trip, and this host's wall clock may jump; so its monotonic clock carries the last answer forward.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+RESYNC_SECONDS: Final = 30.0
+
+
+class StoreClock:
+    """Fulfils `ports.Clock`. Before the first answer of the probe it shows this host's time."""
+
+    def __init__(self, probe: Callable[[], Awaitable[datetime]]) -> None:
+        self._probe = probe
+        self._base = datetime.now(UTC)
+        self._base_monotonic = time.monotonic()
+
+    def now(self) -> datetime:
+        elapsed = time.monotonic() - self._base_monotonic
+        moment = self._base + timedelta(seconds=elapsed)
+        # MongoDB keeps milliseconds; finer times would differ between memory and store.
+        return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+
+    def wall(self) -> float:
+        return time.time()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    async def sync(self) -> timedelta:
+        """Ask the store for its time; raises what the probe raises. Returns this host's wall clock minus the store's."""
+        asked = time.monotonic()
+        answer = await self._probe()
+        answered = time.monotonic()
+        # The answer was true about half a round trip ago.
+        self._base = answer + timedelta(seconds=(answered - asked) / 2)
+        self._base_monotonic = answered
+        return datetime.now(UTC) - self._base

@@ -1,0 +1,125 @@
+"""From aiohttp's exceptions to what the attempt log says: the only place where they are translated. Pure.
+
+No text made here holds an address, a host, a URL or a byte of the answer: those stay in the exceptions.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import ssl
+from typing import Final
+
+import aiohttp
+from aiodns.error import ARES_ECANCELLED, ARES_ECONNREFUSED, ARES_EDESTRUCTION, ARES_EFILE, ARES_ENOMEM, DNSError
+from aiohttp.http import HttpProcessingError
+
+from router.adapters.http.trail import Trail
+from router.domain.delivery import AttemptError
+from router.domain.outcome import LocalFault, NoAnswer
+
+_LOCAL_ERRNOS: Final = frozenset(
+    {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL}  # the last: no free local port
+)
+_LOCAL_DNS_CODES: Final = frozenset({ARES_ECONNREFUSED, ARES_ENOMEM, ARES_EFILE, ARES_ECANCELLED, ARES_EDESTRUCTION})
+"""Our own name servers cannot be reached. A timeout is not among them: it may be the customer's server."""
+
+_ERRORS_BY_ERRNO: Final = {
+    errno.ECONNREFUSED: AttemptError.CONNECTION_REFUSED,
+    errno.ECONNRESET: AttemptError.CONNECTION_RESET,
+    errno.ECONNABORTED: AttemptError.CONNECTION_RESET,
+    errno.EPIPE: AttemptError.CONNECTION_RESET,
+}
+_MERGED_ERRNO: Final = re.compile(r"\[Errno (\d+)\]")
+
+_HOSTNAME_MISMATCH: Final = 62  # X509_V_ERR_HOSTNAME_MISMATCH; OpenSSL's own text quotes the name
+_IP_ADDRESS_MISMATCH: Final = 64
+
+
+def classify(exc: Exception, trail: Trail) -> NoAnswer | LocalFault:
+    """What it means that a request ended with `exc` instead of an answer's head."""
+    if trail.is_blocked:
+        return NoAnswer(error=AttemptError.BLOCKED_ADDRESS, detail=trail.refusal)
+    if isinstance(exc, TimeoutError) and exc.errno is None:
+        return _timed_out(trail)
+    if isinstance(exc, aiohttp.ClientConnectorDNSError):
+        return _not_resolved(exc.os_error)
+    if (fault := _tls_fault(exc)) is not None:
+        return NoAnswer(error=AttemptError.TLS, detail=_tls_detail(fault))
+    if isinstance(exc, OSError):
+        return _os_error(exc, trail)
+    return _other(exc)
+
+
+def _timed_out(trail: Trail) -> NoAnswer:
+    if trail.connected:
+        return NoAnswer(error=AttemptError.TIMEOUT, detail="no answer in time")
+    if trail.dialled:
+        return NoAnswer(error=AttemptError.CONNECT_TIMEOUT, detail="no connection in time")
+    return NoAnswer(error=AttemptError.DNS, detail="the name was not resolved in time")
+
+
+def _not_resolved(fault: OSError) -> NoAnswer | LocalFault:
+    detail = fault.strerror or "the name could not be resolved"
+    cause = fault.__cause__
+    if isinstance(cause, DNSError) and cause.args[0] in _LOCAL_DNS_CODES:
+        return LocalFault(detail=detail)
+    return NoAnswer(error=AttemptError.DNS, detail=detail)
+
+
+def _tls_fault(exc: Exception) -> Exception | None:
+    """The TLS error in `exc`, wherever aiohttp put it."""
+    if isinstance(exc, aiohttp.ClientConnectorCertificateError):
+        return exc.certificate_error
+    candidates = (getattr(exc, "os_error", None), exc.__cause__)
+    return next((fault for fault in candidates if isinstance(fault, ssl.SSLError)), None)
+
+
+def _tls_detail(fault: Exception) -> str:
+    if isinstance(fault, ssl.SSLCertVerificationError):
+        if fault.verify_code in (_HOSTNAME_MISMATCH, _IP_ADDRESS_MISMATCH):
+            return "the certificate is for another host"
+        return fault.verify_message
+    reason = fault.reason if isinstance(fault, ssl.SSLError) else None
+    return (reason or "handshake failed").replace("_", " ").lower()
+
+
+def _os_error(exc: OSError, trail: Trail) -> NoAnswer | LocalFault:
+    number = _errno_of(exc)
+    if number in _LOCAL_ERRNOS:
+        return LocalFault(detail=os.strerror(number))
+    if isinstance(exc, ConnectionError):
+        number = number or errno.ECONNRESET
+    if number == errno.ETIMEDOUT:
+        return _timed_out(trail)
+    error = _ERRORS_BY_ERRNO.get(number, AttemptError.OTHER)
+    return NoAnswer(error=error, detail=os.strerror(number) if number else type(exc).__name__)
+
+
+def _errno_of(exc: OSError) -> int:
+    """The number of the error, or the most telling one where several addresses failed in different ways; 0: none.
+
+    Happy eyeballs then leaves nothing but the texts, joined.
+    """
+    fault = exc.os_error if isinstance(exc, aiohttp.ClientConnectorError) else exc
+    if fault.errno is not None:
+        return fault.errno
+    if isinstance(fault, ConnectionError):
+        return errno.ECONNRESET  # the peer hung up during the TLS handshake
+    numbers = {int(text) for text in _MERGED_ERRNO.findall(str(fault))} - {errno.EACCES}
+    known = sorted(numbers, key=lambda number: (number not in _ERRORS_BY_ERRNO, number in _LOCAL_ERRNOS))
+    return known[0] if known else 0
+
+
+def _other(exc: Exception) -> NoAnswer:
+    match exc:
+        case aiohttp.ServerDisconnectedError():
+            error, detail = AttemptError.CONNECTION_RESET, "closed without an answer"
+        case aiohttp.ClientResponseError() | HttpProcessingError():
+            error, detail = AttemptError.PROTOCOL, "the answer is not valid HTTP, or its head is too large"
+        case aiohttp.InvalidURL():
+            error, detail = AttemptError.BLOCKED_ADDRESS, "the host is a number, but no canonical IPv4 address"
+        case _:
+            error, detail = AttemptError.OTHER, type(exc).__name__
+    return NoAnswer(error=error, detail=detail)

@@ -1,0 +1,209 @@
+"""Sending one attempt over HTTP, within its time, to a permitted address; whatever happens comes back as a value.
+
+Owns the connection pool and the resolver. Decides nothing about deliveries.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from io import BytesIO
+from typing import Final
+
+import aiohttp
+from aiohttp.abc import AbstractResolver
+from aiohttp.http import HttpProcessingError
+from yarl import URL
+
+from router.adapters.http.classify import classify
+from router.adapters.http.connector import GuardedConnector, client_tls, system_resolver
+from router.adapters.http.trail import TRAIL, Trail
+from router.domain.delivery import MAX_KEPT_RESPONSE_BYTES, AttemptError
+from router.domain.egress import EgressPolicy, check_url
+from router.domain.outcome import RETRY_AFTER_STATUSES, Answer, LocalFault, NoAnswer, SendResult
+from router.domain.retry import parse_retry_after
+from router.ports import OutgoingRequest
+
+CONNECT_TIMEOUT: Final = timedelta(seconds=3)
+"""For the name, the TCP connection and the TLS handshake together (contract, section 4)."""
+MAX_HEAD_FIELD_BYTES: Final = 8190
+"""The longest status line or header field of an answer that is accepted."""
+_MAX_PLAIN_BODY_BYTES: Final = 1024 * 1024
+"""aiohttp warns of larger bytes, which it would write at once; a BytesIO is written in pieces."""
+
+_NOT_OURS: Final = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
+"""Headers that aiohttp would add; an `Accept-Encoding` would ask for answers that we do not unpack."""
+
+
+class HttpSender:
+    """A `ports.Sender`. Usable between `open` and `close`, by any number of tasks of one event loop."""
+
+    def __init__(
+        self,
+        policy: EgressPolicy,
+        *,
+        connect_timeout: timedelta = CONNECT_TIMEOUT,
+        resolver: Callable[[], AbstractResolver] = system_resolver,
+        tls: ssl.SSLContext | None = None,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        """`resolver` is called by `open`, `tls` replaces `client_tls()`, a Retry-After date is compared with `now`."""
+        self._policy = policy
+        self._timeout = aiohttp.ClientTimeout(
+            total=None,  # ours bounds a whole attempt, over two connections
+            connect=connect_timeout.total_seconds(),
+            ceil_threshold=float("inf"),  # aiohttp rounds longer timeouts up to whole seconds
+        )
+        self._make_resolver = resolver
+        self._tls = tls
+        self._now = now
+        self._sessions_open = False
+
+    async def open(self) -> None:
+        """Create the pool; connects to nothing."""
+        tls = self._tls or client_tls()
+        self._resolver = self._make_resolver()
+        self._pooled = self._session(tls, force_close=False)
+        self._unpooled = self._session(tls, force_close=True)
+        self._sessions_open = True
+
+    async def close(self) -> None:
+        """Close every connection. Requests that are under way end as local faults. May be called twice."""
+        if not self._is_open():
+            return
+        self._sessions_open = False
+        await self._pooled.close()
+        await self._unpooled.close()
+        await self._resolver.close()
+
+    async def send(self, request: OutgoingRequest) -> SendResult:
+        """POST once. Nothing but cancellation is raised.
+
+        The status decides as soon as the head of the answer is there: a body that is late, cut off or wrong is
+        an answer with `truncated`.
+        """
+        url = _parse(request.url)
+        if isinstance(url, str):
+            return NoAnswer(error=AttemptError.OTHER, detail=url)
+        refusal = self._policy.scheme_refusal(url.scheme)
+        if refusal is not None:
+            return NoAnswer(error=AttemptError.BLOCKED_ADDRESS, detail=refusal)
+        if not self._is_open():
+            return _SHUTTING_DOWN
+
+        deadline = asyncio.get_running_loop().time() + request.timeout.total_seconds()
+        trail = Trail()
+        token = TRAIL.set(trail)
+        try:
+            async with asyncio.timeout_at(deadline):
+                response = await self._post(url, request, trail)
+        except asyncio.CancelledError:
+            # Closing cancels what waits for a shared DNS lookup, though nobody cancelled this task.
+            if not self._is_open() and not _is_cancelled():
+                return _SHUTTING_DOWN
+            raise
+        except Exception as exc:
+            return classify(exc, trail) if self._is_open() else _SHUTTING_DOWN
+        finally:
+            TRAIL.reset(token)
+
+        return await self._read(response, deadline)
+
+    async def _post(self, url: URL, request: OutgoingRequest, trail: Trail) -> aiohttp.ClientResponse:
+        """The head of the answer. A connection of the pool that turns out to be dead costs no attempt.
+
+        Servers close idle connections whenever they like, also at the moment we write to one. aiohttp repeats
+        idempotent methods only.
+        """
+        try:
+            return await self._post_on(self._pooled, url, request)
+        except aiohttp.ClientConnectionError:
+            if not (self._is_open() and trail.is_unanswered_reuse):
+                raise
+        trail.restart()
+        # Not from the pool: its other connections to this server are as old. Costs a `connection: close` header.
+        return await self._post_on(self._unpooled, url, request)
+
+    def _post_on(
+        self, session: aiohttp.ClientSession, url: URL, request: OutgoingRequest
+    ) -> Awaitable[aiohttp.ClientResponse]:
+        body = request.body
+        return session.post(
+            url,
+            headers=request.headers,
+            data=body if len(body) <= _MAX_PLAIN_BODY_BYTES else BytesIO(body),
+            allow_redirects=False,
+        )
+
+    async def _read(self, response: aiohttp.ClientResponse, deadline: float) -> Answer:
+        try:
+            body, complete = await _read_body(response.content, deadline)
+        finally:
+            # An answer that was read to its end has gone back to the pool by itself. Any other is not drained:
+            # its connection is closed.
+            if not response.closed:
+                response.close()
+        return Answer(
+            status_code=response.status,
+            body=body,
+            truncated=not complete,
+            retry_after_seconds=self._retry_after(response),
+        )
+
+    def _retry_after(self, response: aiohttp.ClientResponse) -> float | None:
+        if response.status not in RETRY_AFTER_STATUSES:
+            return None
+        value = response.headers.get("Retry-After")
+        return parse_retry_after(value, self._now()) if value is not None else None
+
+    def _is_open(self) -> bool:
+        return self._sessions_open
+
+    def _session(self, tls: ssl.SSLContext, *, force_close: bool) -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=GuardedConnector(self._policy, resolver=self._resolver, tls=tls, force_close=force_close),
+            timeout=self._timeout,
+            cookie_jar=aiohttp.DummyCookieJar(),  # cookies would leak between customers of one host
+            auto_decompress=False,
+            trust_env=False,
+            skip_auto_headers=_NOT_OURS,
+            max_line_size=MAX_HEAD_FIELD_BYTES,
+            max_field_size=MAX_HEAD_FIELD_BYTES,
+        )
+
+
+_SHUTTING_DOWN: Final = LocalFault(detail="shutting down")
+
+
+async def _read_body(content: aiohttp.StreamReader, deadline: float) -> tuple[bytes, bool]:
+    """The beginning of a body, and whether it is the whole."""
+    limit = MAX_KEPT_RESPONSE_BYTES + 1
+    kept = bytearray()
+    try:
+        if content.is_eof():  # most answers are short and arrive whole
+            kept += content.read_nowait(limit)
+        else:
+            async with asyncio.timeout_at(deadline):
+                while len(kept) < limit and (piece := await content.read(limit - len(kept))):
+                    kept += piece
+    except (aiohttp.ClientError, HttpProcessingError, OSError):
+        return bytes(kept[:MAX_KEPT_RESPONSE_BYTES]), False
+    return bytes(kept[:MAX_KEPT_RESPONSE_BYTES]), len(kept) < limit
+
+
+@lru_cache(maxsize=4096)
+def _parse(text: str) -> URL | str:
+    """The URL exactly as its owner wrote it, percent-encoding included; or the rule that it breaks."""
+    try:
+        check_url(text)
+        return URL(text, encoded=True)
+    except ValueError as exc:
+        return str(exc)
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

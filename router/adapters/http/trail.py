@@ -1,0 +1,46 @@
+"""What one request has met on the wire so far: the memory that tells one failure from another.
+
+The sender starts a trail; the socket factory and the reader of answers leave their marks on it. It travels in a
+context variable, because aiohttp passes nothing of ours to the places that dial and read.
+"""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+
+@dataclass(slots=True)
+class Trail:
+    """The marks of one request on one connection."""
+
+    dialled: int = 0
+    """Sockets that were opened for it; 0 on a connection from the pool."""
+    denied: int = 0
+    """Addresses that the egress policy refused."""
+    refusal: str = ""
+    """The rule that the last denied address broke."""
+    connected: bool = False
+    """A connection was there, and the request was about to be written."""
+    heard: bool = False
+    """At least one byte of an answer arrived."""
+
+    def restart(self) -> None:
+        """Forget everything: the request goes out again, on another connection."""
+        self.dialled = self.denied = 0
+        self.refusal = ""
+        self.connected = self.heard = False
+
+    @property
+    def is_blocked(self) -> bool:
+        """Whether every address was refused. One that was permitted and failed is an ordinary failure."""
+        return self.denied > 0 and self.dialled == 0
+
+    @property
+    def is_unanswered_reuse(self) -> bool:
+        """Whether the request went out on a connection from the pool and nothing came back."""
+        return self.connected and self.dialled == 0 and not self.heard
+
+
+TRAIL: ContextVar[Trail] = ContextVar("TRAIL")
+"""The trail of the request that the running task sends. Happy eyeballs dials in child tasks, which inherit it."""

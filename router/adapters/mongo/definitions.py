@@ -1,0 +1,183 @@
+"""Fulfils `ports.DefinitionStore`: follows accounts, webhooks and the router's record of their health.
+
+A change stream only says which documents changed; they are then read as they are now. So a change that comes
+twice, late or out of order does no harm, and there is no resume token to lose: whatever interrupts the stream
+ends in a full reload. Servers without change streams are polled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from datetime import datetime
+from hashlib import blake2b
+from typing import Any, Final
+
+import structlog
+from bson import CodecOptions
+from bson.raw_bson import RawBSONDocument
+from pymongo.errors import OperationFailure, PyMongoError
+
+from router.adapters.mongo.driver import MAX_READ_TIME_MS, Database
+from router.adapters.mongo.deliveries import DUPLICATE_KEY
+from router.adapters.mongo.indexes import ACCOUNTS, WEBHOOK_HEALTH, WEBHOOKS
+from router.adapters.mongo.resilience import FIRST_WAIT_SECONDS, Persistent
+from router.adapters.mongo.webhooks import parse_webhook, with_health
+from router.domain.event import AccountId
+from router.domain.webhook import Suspension, Webhook, WebhookId
+from router.ports import DefinitionChange, DefinitionSnapshot
+
+log = structlog.get_logger("router.definitions")
+
+POLL_SECONDS: Final = 4.0
+"""Between reloads where the server has no change streams; the contract promises 5 s."""
+BACKSTOP_SECONDS: Final = 60.0
+"""Between reloads beside a change stream, should it ever miss something."""
+AWAIT_CHANGE_MS: Final = 1_000
+NO_CHANGE_STREAMS: Final = frozenset({40573, 59, 303})
+"""Not a replica set; unknown command; not supported."""
+RELOAD_STEP: Final = 500
+"""Documents parsed between two turns of the event loop during a reload."""
+
+
+class MongoDefinitions:
+    """The definitions in one database. Numbers in restrictions are read as dialled in `country`."""
+
+    def __init__(self, database: Database, persistently: Persistent, country: str) -> None:
+        self._database = database
+        self._accounts = database[ACCOUNTS]
+        self._webhooks = database[WEBHOOKS]
+        self._health = database[WEBHOOK_HEALTH]
+        self._persistently = persistently
+        self._country = country
+        # By digest of the raw document: a reload parses only what changed since the last one.
+        self._parsed: dict[bytes, Webhook] = {}
+
+    # --- following ---
+
+    async def follow(self) -> AsyncIterator[DefinitionSnapshot | Sequence[DefinitionChange]]:
+        while True:
+            try:
+                async for news in self._stream():
+                    yield news
+            except OperationFailure as error:
+                if error.code in NO_CHANGE_STREAMS:
+                    async for snapshot in self._poll():
+                        yield snapshot
+                log.warning("definitions_stream_lost", code=error.code)
+            except PyMongoError as error:
+                self._persistently.health.failed(error)
+                log.warning("definitions_stream_lost", error=type(error).__name__)
+            await asyncio.sleep(FIRST_WAIT_SECONDS)
+
+    async def _stream(self) -> AsyncIterator[DefinitionSnapshot | Sequence[DefinitionChange]]:
+        pipeline: list[dict[str, Any]] = [
+            {"$match": {"$or": [{"ns.coll": {"$in": [ACCOUNTS, WEBHOOKS, WEBHOOK_HEALTH]}}, {"ns.coll": None}]}},
+            {"$project": {"operationType": 1, "ns": 1, "documentKey": 1}},
+        ]
+        async with self._database.watch(pipeline, max_await_time_ms=AWAIT_CHANGE_MS) as stream:
+            # The stream stands before the load, so nothing falls between the two.
+            await stream.try_next()
+            yield await self._persistently(self._load)
+            loaded_at = time.monotonic()
+            while stream.alive:
+                change = await stream.try_next()
+                if change is not None:
+                    changed = {WEBHOOKS: set[Any](), ACCOUNTS: set[Any]()}
+                    while change is not None:
+                        if "documentKey" not in change:  # dropped, renamed, invalidated
+                            return
+                        kind = ACCOUNTS if change["ns"]["coll"] == ACCOUNTS else WEBHOOKS
+                        changed[kind].add(change["documentKey"]["_id"])
+                        change = await stream.try_next() if len(changed[kind]) < RELOAD_STEP else None
+                    yield await self._persistently(lambda now=changed: self._changes(now))  # type: ignore[misc]
+                if time.monotonic() - loaded_at > BACKSTOP_SECONDS:
+                    yield await self._persistently(self._load)
+                    loaded_at = time.monotonic()
+
+    async def _poll(self) -> AsyncIterator[DefinitionSnapshot]:
+        log.info("definitions_polled", every_seconds=POLL_SECONDS)
+        while True:
+            yield await self._persistently(self._load)
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def _load(self) -> DefinitionSnapshot:
+        enabled = self._accounts.find({"webhooks_enabled": True}, {"_id": 1}, max_time_ms=MAX_READ_TIME_MS)
+        enabled_accounts = frozenset([AccountId(str(document["_id"])) async for document in enabled])
+        health = {document["_id"]: document async for document in self._health.find()}
+
+        raw_webhooks = self._webhooks.with_options(codec_options=CodecOptions(document_class=RawBSONDocument))
+        parsed: dict[bytes, Webhook] = {}
+        count = 0
+        async for document in raw_webhooks.find():
+            digest = blake2b(document.raw, digest_size=16).digest()
+            known = self._parsed.get(digest)
+            parsed[digest] = known or parse_webhook(document, self._country)
+            count += 1
+            if count % RELOAD_STEP == 0:
+                await asyncio.sleep(0)
+        self._parsed = parsed
+        return DefinitionSnapshot(
+            enabled_accounts=enabled_accounts,
+            webhooks={
+                webhook.id: with_health(webhook, health[webhook.id]) if webhook.id in health else webhook
+                for webhook in parsed.values()
+            },
+        )
+
+    async def _changes(self, changed: dict[str, set[Any]]) -> Sequence[DefinitionChange]:
+        accounts = {
+            document["_id"]: document async for document in self._accounts.find({"_id": {"$in": [*changed[ACCOUNTS]]}})
+        }
+        webhooks = {webhook.id: webhook for webhook in await self._read_webhooks([*changed[WEBHOOKS]])}
+        return [
+            *(
+                DefinitionChange(
+                    account_id=AccountId(str(key)),
+                    webhooks_enabled=accounts.get(key, {}).get("webhooks_enabled") is True,
+                )
+                for key in changed[ACCOUNTS]
+            ),
+            *(
+                DefinitionChange(webhook_id=WebhookId(str(key)), webhook=webhooks.get(WebhookId(str(key))))
+                for key in changed[WEBHOOKS]
+            ),
+        ]
+
+    async def _read_webhooks(self, keys: Sequence[Any]) -> list[Webhook]:
+        health = {document["_id"]: document async for document in self._health.find({"_id": {"$in": keys}})}
+        return [
+            with_health(parse_webhook(document, self._country), health.get(document["_id"]))
+            async for document in self._webhooks.find({"_id": {"$in": keys}})
+        ]
+
+    async def fetch(self, webhook_id: WebhookId) -> Webhook | None:
+        found = await self._persistently(lambda: self._read_webhooks([webhook_id]))
+        return found[0] if found else None
+
+    # --- the router's own record ---
+
+    async def suspend(self, webhook_id: WebhookId, suspension: Suspension) -> None:
+        update = {"$set": {"suspended_at": suspension.since, "suspended_reason": suspension.reason.value}}
+        # The first suspension stands: a second 410 that was in flight does not move its time.
+        await self._upsert({"_id": webhook_id, "suspended_at": None}, update)
+
+    async def mark_failing(self, webhook_id: WebhookId, since: datetime) -> None:
+        await self._upsert({"_id": webhook_id, "failing_since": None}, {"$set": {"failing_since": since}})
+
+    async def mark_healthy(self, webhook_id: WebhookId) -> None:
+        update = {"$unset": {"failing_since": ""}}
+        await self._persistently(lambda: self._health.update_one({"_id": webhook_id}, update))
+
+    async def _upsert(self, where: dict[str, Any], update: dict[str, Any]) -> None:
+        async def write() -> None:
+            try:
+                await self._health.update_one(where, update, upsert=True)
+            except OperationFailure as error:
+                # The document is there and does not match `where`: somebody else was first.
+                if error.code != DUPLICATE_KEY:
+                    raise
+
+        await self._persistently(write)

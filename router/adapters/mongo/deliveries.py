@@ -1,0 +1,357 @@
+"""Fulfils `ports.DeliveryStore`: events and deliveries, claimed by lease and recorded by fence, always in batches.
+
+Events are inserted before their deliveries, and an event's document holds the plan: after a crash between the two,
+the redelivered message finds the plan and completes it. Derived ids make both inserts repeatable.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from pymongo import ASCENDING, UpdateOne
+from pymongo.errors import BulkWriteError
+
+from router.adapters.mongo.documents import Document, StoredDocument, attempt_document, event_document, utc
+from router.adapters.mongo.driver import MAX_READ_TIME_MS, Database
+from router.adapters.mongo.indexes import DELIVERIES, EVENTS
+from router.adapters.mongo.resilience import Persistent
+from router.domain.delivery import Claim, DeliveryId, DeliveryReason, DeliveryStatus, delivery_id
+from router.domain.event import AccountId, Event, EventKey, EventType
+from router.domain.lease import HELD_RECHECK, LEASE
+from router.domain.matching import Verdict
+from router.domain.retry import Again, End
+from router.domain.webhook import WebhookId
+from router.ports import Clock, PlannedDelivery, PlannedEvent, Result
+
+DUPLICATE_KEY: Final = 11_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retention:
+    """How long documents are kept once they are over."""
+
+    payload: timedelta
+    log: timedelta
+
+
+class MongoDeliveries:
+    """One worker's hand on the delivery documents. `owner` names the worker in its leases."""
+
+    def __init__(
+        self, database: Database, persistently: Persistent, clock: Clock, retention: Retention, owner: str
+    ) -> None:
+        self._events = database[EVENTS]
+        self._deliveries = database[DELIVERIES]
+        self._persistently = persistently
+        self._clock = clock
+        self._retention = retention
+        self._owner = owner
+
+    # --- storing what arrived ---
+
+    async def admit(self, planned: Sequence[PlannedEvent]) -> Sequence[Claim]:
+        known = await self._persistently(lambda: self._insert_events(planned))
+        if known:
+            planned = await self._persistently(lambda: self._with_first_plans(planned, known))
+        claims = {
+            delivery_id(plan.event.key, delivery.webhook_id): (plan, delivery)
+            for plan in planned
+            for delivery in plan.deliveries
+        }
+        if not claims:
+            return ()
+        taken = await self._persistently(lambda: self._insert_deliveries(claims))
+        return [
+            _first_claim(identity, plan.event, delivery)
+            for identity, (plan, delivery) in claims.items()
+            if delivery.leased and identity not in taken
+        ]
+
+    async def _insert_events(self, planned: Sequence[PlannedEvent]) -> set[int]:
+        """Positions in `planned` of the events that were there before."""
+        documents = [
+            event_document(
+                plan,
+                expire_at=plan.event.received_at + self._retention.log,
+                payload_expires_at=plan.event.received_at + self._retention.payload,
+            )
+            for plan in planned
+        ]
+        return await _insert(self._events, documents)
+
+    async def _with_first_plans(self, planned: Sequence[PlannedEvent], known: set[int]) -> Sequence[PlannedEvent]:
+        """`planned`, with the events at `known` holding the deliveries that their stored plan holds."""
+        keys = [planned[position].event.key for position in known]
+        cursor = self._events.find({"_id": {"$in": keys}}, {"trace": 1}, max_time_ms=MAX_READ_TIME_MS)
+        plans = {document["_id"]: document["trace"] async for document in cursor}
+        return [
+            replace(plan, deliveries=_first_plan(plan, plans.get(plan.event.key, ()))) if position in known else plan
+            for position, plan in enumerate(planned)
+        ]
+
+    async def _insert_deliveries(
+        self, deliveries: dict[DeliveryId, tuple[PlannedEvent, PlannedDelivery]]
+    ) -> set[DeliveryId]:
+        """Ids of the deliveries that were there before."""
+        documents = [
+            self._delivery_document(identity, plan, delivery) for identity, (plan, delivery) in deliveries.items()
+        ]
+        return {documents[position]["_id"] for position in await _insert(self._deliveries, documents)}
+
+    def _delivery_document(self, identity: DeliveryId, plan: PlannedEvent, delivery: PlannedDelivery) -> Document:
+        event, now = plan.event, self._clock.now()
+        ended = delivery.ended
+        document: Document = {
+            "_id": identity,
+            "event": event.key,
+            "account_id": event.account_id,
+            "webhook_id": delivery.webhook_id,
+            "event_id": event.event_id,
+            "event_type": event.type.value,
+            "event_name": event.name,
+            "status": ended.status.value if ended else DeliveryStatus.PENDING.value,
+            "reason": ended.reason.value if ended and ended.reason else None,
+            "url": delivery.url,
+            "attempt_count": 0,
+            "attempts": [],
+            "next_attempt_at": None if ended else now,
+            "not_after": delivery.not_after,
+            "created_at": event.received_at,
+            "completed_at": now if ended else None,
+            "lease": {"owner": self._owner if delivery.leased else None, "fence": 1 if delivery.leased else 0},
+        }
+        if ended:
+            document["expire_at"] = now + self._retention.log
+        else:
+            document["due_at"] = now + LEASE if delivery.leased else now
+        # Absent rather than null: their indexes are sparse.
+        if event.call_id is not None:
+            document["call_id"] = event.call_id
+        if event.user_id is not None:
+            document["user_id"] = event.user_id
+        if event.number_keys:
+            document["number_keys"] = list(event.number_keys)
+        return document
+
+    # --- claiming what is due ---
+
+    async def claim(self, limit: int, *, except_for: Collection[WebhookId]) -> Sequence[Claim]:
+        token = secrets.token_hex(8)
+        documents = await self._persistently(lambda: self._claim_documents(limit, except_for, token))
+        if not documents:
+            return ()
+        payloads = await self._persistently(lambda: self._payloads(documents))
+        claims = [_claim(document, payloads.get(document["event"])) for document in documents]
+        gone = [claim for claim in claims if claim.event_key not in payloads]
+        if gone:
+            expired = End(status=DeliveryStatus.EXPIRED, reason=DeliveryReason.TOO_OLD)
+            await self.record([Result(claim=claim, attempt=None, next=expired) for claim in gone])
+        return [claim for claim in claims if claim.event_key in payloads]
+
+    async def _claim_documents(self, limit: int, except_for: Collection[WebhookId], token: str) -> list[dict[str, Any]]:
+        now = self._clock.now()
+        due: Document = {"due_at": {"$lte": now}}
+        if except_for:
+            due["webhook_id"] = {"$nin": list(except_for)}
+        cursor = (
+            self._deliveries.find(due, {"due_at": 1, "lease.fence": 1}, max_time_ms=MAX_READ_TIME_MS)
+            .sort([("due_at", ASCENDING)])
+            .limit(limit)
+        )
+        candidates = [document async for document in cursor]
+        if not candidates:
+            return []
+        lease = {"lease.owner": self._owner, "lease.token": token, "due_at": now + LEASE}
+        await self._deliveries.bulk_write(
+            [
+                UpdateOne(
+                    {"_id": found["_id"], "lease.fence": found["lease"]["fence"], "due_at": found["due_at"]},
+                    {"$set": lease, "$inc": {"lease.fence": 1}, "$unset": {"held": ""}},
+                )
+                for found in candidates
+            ],
+            ordered=False,
+        )
+        won = self._deliveries.find(
+            {"_id": {"$in": [found["_id"] for found in candidates]}, "lease.token": token},
+            {"attempts": 0, "number_keys": 0},
+            max_time_ms=MAX_READ_TIME_MS,
+        )
+        return [document async for document in won]
+
+    async def _payloads(self, documents: Sequence[StoredDocument]) -> dict[EventKey, bytes]:
+        keys = list({document["event"] for document in documents})
+        cursor = self._events.find({"_id": {"$in": keys}}, {"payload": 1}, max_time_ms=MAX_READ_TIME_MS)
+        return {found["_id"]: found["payload"] async for found in cursor if "payload" in found}
+
+    # --- recording ---
+
+    async def record(self, results: Sequence[Result]) -> Sequence[Result]:
+        now = self._clock.now()
+        updates = [self._update(result, now) for result in results]
+
+        async def write() -> int:
+            outcome = await self._deliveries.bulk_write(updates, ordered=False)
+            matched: int = outcome.matched_count
+            return matched
+
+        if await self._persistently(write) == len(results):
+            return ()
+        return await self._persistently(lambda: self._lost(results))
+
+    def _update(self, result: Result, now: datetime) -> UpdateOne:
+        claim, after = result.claim, result.next
+        changes: Document = {"lease.owner": self._owner if result.keep_lease else None}
+        update: Document = {"$set": changes}
+        match after:
+            case Again(at=at):
+                changes["next_attempt_at"] = at
+                changes["due_at"] = at + LEASE if result.keep_lease else at
+            case End(status=status, reason=reason):
+                changes["status"] = status.value
+                changes["reason"] = reason.value if reason else None
+                changes["next_attempt_at"] = None
+                changes["completed_at"] = now
+                changes["expire_at"] = now + self._retention.log
+                update["$unset"] = {"due_at": ""}
+        if result.url is not None:
+            changes["url"] = result.url
+        if result.attempt is not None:
+            changes["attempt_count"] = result.attempt.number
+            update["$push"] = {"attempts": attempt_document(result.attempt)}
+        # The count in the filter makes the push repeatable: after a lost reply it matches nothing.
+        return UpdateOne(
+            {"_id": claim.delivery_id, "lease.fence": claim.fence, "attempt_count": claim.attempt_count}, update
+        )
+
+    async def _lost(self, results: Sequence[Result]) -> Sequence[Result]:
+        """The results whose delivery has another fence now, told apart from those written before a lost reply."""
+        keys = [result.claim.delivery_id for result in results]
+        cursor = self._deliveries.find({"_id": {"$in": keys}}, {"lease.fence": 1}, max_time_ms=MAX_READ_TIME_MS)
+        fences = {found["_id"]: found["lease"]["fence"] async for found in cursor}
+        return [result for result in results if fences.get(result.claim.delivery_id) != result.claim.fence]
+
+    # --- leases ---
+
+    async def renew(self, claims: Sequence[Claim]) -> None:
+        await self._update_owned(claims, {"$set": {"due_at": self._clock.now() + LEASE}})
+
+    async def release(self, claims: Sequence[Claim], *, due_in: timedelta = timedelta()) -> None:
+        await self._update_owned(claims, {"$set": {"due_at": self._clock.now() + due_in, "lease.owner": None}})
+
+    async def _update_owned(self, claims: Sequence[Claim], update: Document) -> None:
+        # Only pending documents have `due_at`: one that ended meanwhile must not become due again.
+        owned = {
+            "_id": {"$in": [claim.delivery_id for claim in claims]},
+            "lease.owner": self._owner,
+            "due_at": {"$exists": True},
+        }
+        if claims:
+            await self._persistently(lambda: self._deliveries.update_many(owned, update))
+
+    async def hold(self, claims: Sequence[Claim]) -> None:
+        now = self._clock.now()
+        updates = [
+            UpdateOne(
+                {"_id": claim.delivery_id, "lease.fence": claim.fence},
+                {
+                    "$set": {
+                        "due_at": min(now + HELD_RECHECK, claim.not_after or now + HELD_RECHECK),
+                        "held": True,
+                        "lease.owner": None,
+                    }
+                },
+            )
+            for claim in claims
+        ]
+        await self._persistently(lambda: self._deliveries.bulk_write(updates, ordered=False))
+
+    async def wake(self, webhook_id: WebhookId | None) -> int:
+        now = self._clock.now()
+        # Held deliveries are due within the recheck: that bound lets an index find all of them.
+        held = {"webhook_id": webhook_id} if webhook_id else {"due_at": {"$lte": now + HELD_RECHECK}}
+        update = {"$set": {"due_at": now}, "$unset": {"held": ""}}
+        outcome = await self._persistently(lambda: self._deliveries.update_many({**held, "held": True}, update))
+        count: int = outcome.modified_count
+        return count
+
+    async def cancel(self, webhook_id: WebhookId) -> int:
+        now = self._clock.now()
+        update = {
+            "$set": {
+                "status": DeliveryStatus.CANCELLED.value,
+                "reason": DeliveryReason.WEBHOOK_DELETED.value,
+                "next_attempt_at": None,
+                "completed_at": now,
+                "expire_at": now + self._retention.log,
+            },
+            "$unset": {"due_at": "", "held": ""},
+            # What is in flight must not record itself over the cancellation.
+            "$inc": {"lease.fence": 1},
+        }
+        outcome = await self._persistently(
+            lambda: self._deliveries.update_many(
+                {"webhook_id": webhook_id, "status": DeliveryStatus.PENDING.value}, update
+            )
+        )
+        count: int = outcome.modified_count
+        return count
+
+
+async def _insert(collection: Any, documents: list[Document]) -> set[int]:
+    """Insert what is not there yet. Returns the positions of what was."""
+    try:
+        await collection.insert_many(documents, ordered=False)
+    except BulkWriteError as error:
+        details = error.details or {}
+        failures = details.get("writeErrors", ())
+        if details.get("writeConcernErrors") or any(failure["code"] != DUPLICATE_KEY for failure in failures):
+            raise
+        return {failure["index"] for failure in failures}
+    return set()
+
+
+def _first_plan(plan: PlannedEvent, trace: Sequence[StoredDocument]) -> Sequence[PlannedDelivery]:
+    """The deliveries that the event's first reception decided on, as far as they can still be described."""
+    matched = [WebhookId(entry["webhook_id"]) for entry in trace if entry["verdict"] == Verdict.MATCHED]
+    now_planned = {delivery.webhook_id: delivery for delivery in plan.deliveries}
+    # A definition that has changed since matches no more; its URL is filled in by the attempt.
+    fallback = PlannedDelivery(webhook_id=WebhookId(""), url="", not_after=None, leased=False)
+    return [now_planned.get(webhook_id) or replace(fallback, webhook_id=webhook_id) for webhook_id in matched]
+
+
+def _first_claim(identity: DeliveryId, event: Event, delivery: PlannedDelivery) -> Claim:
+    return Claim(
+        delivery_id=identity,
+        event_key=event.key,
+        fence=1,
+        account_id=event.account_id,
+        webhook_id=delivery.webhook_id,
+        event_id=event.event_id,
+        event_type=event.type,
+        received_at=event.received_at,
+        attempt_count=0,
+        not_after=delivery.not_after,
+        payload=event.payload,
+    )
+
+
+def _claim(document: StoredDocument, payload: bytes | None) -> Claim:
+    not_after = document["not_after"]
+    return Claim(
+        delivery_id=DeliveryId(document["_id"]),
+        event_key=EventKey(document["event"]),
+        fence=document["lease"]["fence"],
+        account_id=AccountId(document["account_id"]),
+        webhook_id=WebhookId(document["webhook_id"]),
+        event_id=document["event_id"],
+        event_type=EventType(document["event_type"]),
+        received_at=utc(document["created_at"]),
+        attempt_count=document["attempt_count"],
+        not_after=utc(not_after) if not_after else None,
+        payload=payload or b"",
+    )

@@ -1,0 +1,213 @@
+"""The shapes of our documents in MongoDB, and the translation between them and domain values. Touches nothing.
+
+    accounts      {_id, webhooks_enabled}                                             written by the back office
+    webhooks      contract, section 3                                                 written by the back office
+    webhook_health {_id: webhook id, suspended_at, suspended_reason, failing_since}   written by the router
+    events        {_id: event key, account_id, event_id, …, trace, payload}
+    deliveries    {_id, event: event key, …, attempts, lease: {owner, fence}, due_at, held}
+    dead_letters  {_id, received_at, source, reason, …, body}
+
+`deliveries.due_at` is when any worker may take a pending delivery: the end of the lease while one holds it, the
+time of the next attempt while none does. It is absent once the delivery is over, so its sparse index holds
+only what is pending. `expire_at` appears when a document may be deleted by its TTL index; `payload_expires_at`
+when the sweep may take the payload out of an event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from router.domain.delivery import (
+    Attempt,
+    AttemptError,
+    Delivery,
+    DeliveryId,
+    DeliveryReason,
+    DeliveryStatus,
+    Trigger,
+)
+from router.domain.event import AccountId, EventKey, EventType
+from router.domain.matching import Verdict
+from router.domain.webhook import WebhookId
+from router.ports import MessageProperties, PlannedEvent, RawMessage, StoredDeadLetter, StoredEvent
+
+Document = dict[str, Any]
+StoredDocument = Mapping[str, Any]
+
+MAX_TRACE_ENTRIES = 500
+"""Verdicts kept per event; matched webhooks always are. An account with more webhooks gets a truncated trace."""
+DEAD_LETTER_HEAD_BYTES = 200
+
+
+def utc(value: datetime) -> datetime:
+    """MongoDB's dates come back naive or aware by the client's options; ours are always aware."""
+    return value if value.tzinfo else value.replace(tzinfo=UTC)
+
+
+def optional_utc(value: datetime | None) -> datetime | None:
+    return None if value is None else utc(value)
+
+
+# --- events ----------------------------------------------------------------------------------------
+
+
+def event_document(planned: PlannedEvent, *, expire_at: datetime, payload_expires_at: datetime) -> Document:
+    event = planned.event
+    trace = planned.trace
+    if len(trace) > MAX_TRACE_ENTRIES:
+        # Stable: what matched comes first, so that the cut takes only what did not.
+        trace = sorted(trace, key=lambda entry: entry[1] is not Verdict.MATCHED)[:MAX_TRACE_ENTRIES]
+    document: Document = {
+        "_id": event.key,
+        "account_id": event.account_id,
+        "event_id": event.event_id,
+        "type": event.type.value,
+        "name": event.name,
+        "occurred_at": event.occurred_at,
+        "born_at": planned.born_at,
+        "received_at": event.received_at,
+        "sequence": event.sequence,
+        "tracking_number": event.tracking_number,
+        "source": event.source,
+        "account_enabled": planned.account_enabled,
+        "trace": [{"webhook_id": webhook_id, "verdict": verdict.value} for webhook_id, verdict in trace],
+        "payload": event.payload,
+        "payload_expires_at": payload_expires_at,
+        "expire_at": expire_at,
+    }
+    if len(planned.trace) > len(trace):
+        document["trace_truncated"] = True
+    # Absent rather than null: their indexes are sparse.
+    if event.call_id is not None:
+        document["call_id"] = event.call_id
+    if event.user_id is not None:
+        document["user_id"] = event.user_id
+    if event.number_keys:
+        document["number_keys"] = list(event.number_keys)
+    return document
+
+
+def read_event(document: StoredDocument) -> StoredEvent:
+    return StoredEvent(
+        key=EventKey(document["_id"]),
+        account_id=AccountId(document["account_id"]),
+        event_id=document["event_id"],
+        type=EventType(document["type"]),
+        name=document["name"],
+        call_id=document.get("call_id"),
+        user_id=document.get("user_id"),
+        sequence=document["sequence"],
+        tracking_number=document["tracking_number"],
+        occurred_at=optional_utc(document["occurred_at"]),
+        received_at=utc(document["received_at"]),
+        source=document["source"],
+        account_enabled=document["account_enabled"],
+        trace=[(WebhookId(entry["webhook_id"]), Verdict(entry["verdict"])) for entry in document["trace"]],
+        trace_truncated=document.get("trace_truncated", False),
+        payload=document.get("payload"),
+    )
+
+
+# --- deliveries ------------------------------------------------------------------------------------
+
+
+def attempt_document(attempt: Attempt) -> Document:
+    return {
+        "number": attempt.number,
+        "trigger": attempt.trigger.value,
+        "started_at": attempt.started_at,
+        "duration_ms": attempt.duration_ms,
+        "status_code": attempt.status_code,
+        "error": attempt.error.value if attempt.error else None,
+        "response_body": attempt.response_body,
+        "response_truncated": attempt.response_truncated,
+    }
+
+
+def read_attempt(document: StoredDocument) -> Attempt:
+    return Attempt(
+        number=document["number"],
+        trigger=Trigger(document["trigger"]),
+        started_at=utc(document["started_at"]),
+        duration_ms=document["duration_ms"],
+        status_code=document["status_code"],
+        error=AttemptError(document["error"]) if document["error"] else None,
+        response_body=document["response_body"],
+        response_truncated=document["response_truncated"],
+    )
+
+
+def read_delivery(document: StoredDocument) -> Delivery:
+    return Delivery(
+        id=DeliveryId(document["_id"]),
+        account_id=AccountId(document["account_id"]),
+        webhook_id=WebhookId(document["webhook_id"]),
+        event_id=document["event_id"],
+        event_type=EventType(document["event_type"]),
+        event_name=document["event_name"],
+        call_id=document.get("call_id"),
+        user_id=document.get("user_id"),
+        status=DeliveryStatus(document["status"]),
+        reason=DeliveryReason(document["reason"]) if document["reason"] else None,
+        url=document["url"],
+        attempt_count=document["attempt_count"],
+        attempts=tuple(read_attempt(attempt) for attempt in document["attempts"]),
+        next_attempt_at=optional_utc(document["next_attempt_at"]),
+        created_at=utc(document["created_at"]),
+        completed_at=optional_utc(document["completed_at"]),
+    )
+
+
+# --- dead letters ----------------------------------------------------------------------------------
+
+
+def properties_document(properties: MessageProperties) -> Document:
+    return {
+        "content_type": properties.content_type,
+        "content_encoding": properties.content_encoding,
+        "message_id": properties.message_id,
+        "type": properties.type,
+        "timestamp": properties.timestamp,
+        # A list of pairs: header names may hold what field names must not.
+        "headers": [[key, value] for key, value in properties.headers.items()],
+    }
+
+
+def read_raw(document: StoredDocument) -> RawMessage:
+    properties = document["properties"]
+    return RawMessage(
+        body=document["body"],
+        source=document["source"],
+        exchange=document["exchange"],
+        routing_key=document["routing_key"],
+        properties=MessageProperties(
+            content_type=properties["content_type"],
+            content_encoding=properties["content_encoding"],
+            message_id=properties["message_id"],
+            type=properties["type"],
+            timestamp=optional_utc(properties["timestamp"]),
+            headers=dict(properties["headers"]),
+        ),
+        received_at=utc(document["received_at"]),
+        redelivered=False,
+    )
+
+
+def read_dead_letter(document: StoredDocument) -> StoredDeadLetter:
+    """A dead letter; with its raw message where the document was read with `body`."""
+    return StoredDeadLetter(
+        id=document["_id"],
+        received_at=utc(document["received_at"]),
+        source=document["source"],
+        exchange=document["exchange"],
+        routing_key=document["routing_key"],
+        reason=document["reason"],
+        detail=document["detail"],
+        size=document["size"],
+        content_type=document["properties"]["content_type"],
+        head=document["head"],
+        requeued_at=optional_utc(document.get("requeued_at")),
+        raw=read_raw(document) if "body" in document else None,
+    )

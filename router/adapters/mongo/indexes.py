@@ -1,0 +1,77 @@
+"""The collections' names and indexes: one index per way of asking, none beside. `create_indexes` is idempotent."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from pymongo import ASCENDING, DESCENDING, IndexModel
+from pymongo.errors import OperationFailure, PyMongoError
+
+from router.adapters.mongo.driver import Database
+from router.domain.errors import ConfigurationRefused, DependencyUnavailable
+
+ACCOUNTS: Final = "accounts"
+WEBHOOKS: Final = "webhooks"
+WEBHOOK_HEALTH: Final = "webhook_health"
+EVENTS: Final = "events"
+DELIVERIES: Final = "deliveries"
+DEAD_LETTERS: Final = "dead_letters"
+
+INDEX_CONFLICTS: Final = frozenset({85, 86})
+"""IndexOptionsConflict and IndexKeySpecsConflict."""
+
+
+def _index(name: str, *keys: tuple[str, int], **options: Any) -> IndexModel:
+    return IndexModel(list(keys), name=name, **options)
+
+
+_NEWEST: Final = (("created_at", DESCENDING), ("_id", DESCENDING))
+_TTL: Final = _index("expire_at", ("expire_at", ASCENDING), expireAfterSeconds=0)
+
+INDEXES: Final[dict[str, list[IndexModel]]] = {
+    WEBHOOKS: [
+        _index("account", ("account_id", ASCENDING), *_NEWEST),
+        _index("newest", *_NEWEST),
+    ],
+    EVENTS: [
+        _index("call", ("call_id", ASCENDING), sparse=True),
+        _index("payload_expires_at", ("payload_expires_at", ASCENDING), sparse=True),
+        _TTL,
+    ],
+    DELIVERIES: [
+        _index("due", ("due_at", ASCENDING), sparse=True),
+        _index("newest", *_NEWEST),
+        _index("account", ("account_id", ASCENDING), *_NEWEST),
+        # The status at the end makes the counts of a webhook a walk over this index alone.
+        _index("webhook", ("webhook_id", ASCENDING), *_NEWEST, ("status", ASCENDING)),
+        _index("event_id", ("event_id", ASCENDING)),
+        _index("call", ("call_id", ASCENDING), sparse=True),
+        _index("user", ("user_id", ASCENDING), *_NEWEST, sparse=True),
+        _index("number", ("number_keys", ASCENDING), sparse=True),
+        _TTL,
+    ],
+    DEAD_LETTERS: [
+        _index("newest", ("received_at", DESCENDING), ("_id", DESCENDING)),
+        _index("digest", ("digest", ASCENDING)),
+        _TTL,
+    ],
+}
+
+
+async def ensure_indexes(database: Database) -> None:
+    """Create what is missing. Raises ConfigurationRefused where an index of that name is another one."""
+    for collection, indexes in INDEXES.items():
+        await _ensure(database, collection, indexes)
+
+
+async def _ensure(database: Database, collection: str, indexes: list[IndexModel]) -> None:
+    try:
+        await database[collection].create_indexes(indexes)
+    except OperationFailure as error:
+        if error.code in INDEX_CONFLICTS:
+            raise ConfigurationRefused(
+                f"collection {collection!r} has an index of another shape under one of our names: {error.details}"
+            ) from None
+        raise DependencyUnavailable(f"MongoDB did not create the indexes ({error.code})") from None
+    except PyMongoError as error:
+        raise DependencyUnavailable(f"MongoDB cannot be reached ({type(error).__name__})") from None

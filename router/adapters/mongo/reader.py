@@ -1,0 +1,341 @@
+"""Fulfils `ports.Reader`: what people look up, answered from indexes and bounded in time, rows and concurrency.
+
+Reads only. A few slots are shared by all readers, because Motor runs each call in one thread of a small pool
+that the delivering side of the same process needs too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Any, Final
+
+from bson import ObjectId
+from pymongo import DESCENDING
+from pymongo.errors import ExecutionTimeout, OperationFailure, PyMongoError
+
+from router.adapters.mongo.documents import (
+    Document,
+    StoredDocument,
+    read_dead_letter,
+    read_delivery,
+    read_event,
+)
+from router.adapters.mongo.driver import MAX_READ_TIME_MS, Database
+from router.adapters.mongo.indexes import ACCOUNTS, DEAD_LETTERS, DELIVERIES, EVENTS, WEBHOOK_HEALTH, WEBHOOKS
+from router.adapters.mongo.webhooks import parse_webhook, with_health
+from router.domain.delivery import Delivery, DeliveryId, DeliveryStatus, delivery_id
+from router.domain.errors import DependencyUnavailable
+from router.domain.event import AccountId, EventKey, EventType, event_key
+from router.domain.matching import Verdict
+from router.domain.webhook import Webhook, WebhookId
+from router.ports import (
+    UNDATED,
+    DeliveryCounts,
+    DeliveryFilter,
+    Position,
+    StoredAccount,
+    StoredDeadLetter,
+    StoredEvent,
+)
+
+MAX_CONCURRENT_READS: Final = 4
+READ_TIMEOUT_SECONDS: Final = 12
+"""For one look-up, waiting for a slot included."""
+MAX_UNDATED_WEBHOOKS: Final = 10_000
+"""Webhooks without a date of creation that a list looks at."""
+LISTED_ATTEMPTS: Final = 20
+"""The newest attempts that a delivery shows in a list: more than a schedule has, but replays have no end."""
+
+_NEWEST_FIRST: Final = [("created_at", DESCENDING), ("_id", DESCENDING)]
+_DELIVERY_FIELDS: Final[Document] = dict.fromkeys(
+    (
+        *("account_id", "webhook_id", "event_id", "event_type", "event_name", "call_id", "user_id", "status", "reason"),
+        *("url", "attempt_count", "attempts", "next_attempt_at", "created_at", "completed_at"),
+    ),
+    1,
+)
+_LISTED_DELIVERY_FIELDS: Final[Document] = _DELIVERY_FIELDS | {"attempts": {"$slice": -LISTED_ATTEMPTS}}
+_WEBHOOK_FIELDS: Final[Document] = dict.fromkeys(
+    (
+        *("account_id", "name", "url", "event_type", "enabled", "restrict_to", "secret", "headers"),
+        *("created_at", "updated_at"),
+    ),
+    1,
+)
+_EVENT_FIELDS: Final = dict.fromkeys(("number_keys", "born_at", "expire_at", "payload_expires_at"), 0)
+_LISTED_LETTER_FIELDS: Final = dict.fromkeys(("body", "digest", "expire_at"), 0)
+_HAS_NO_DATE: Final = {"$not": {"$type": "date"}}
+_INT64_MAX: Final = 2**63 - 1
+
+# The filter's fields that an index begins with, the most selective first, and the keys of a query that the index
+# answers alone, in order. (An index over an array never does: its order is not that of the list.)
+_WAYS: Final = (
+    ("event_id", "event_id", {"event_id"}),
+    ("call_id", "call", {"call_id"}),
+    ("number_prefix", "number", set[str]()),
+    ("user_id", "user", {"user_id", "created_at"}),
+    ("webhook_id", "webhook", {"webhook_id", "created_at"}),
+    ("account_id", "account", {"account_id", "created_at"}),
+)
+_OTHERWISE: Final = ("newest", {"created_at"})
+
+
+def driving_index(where: DeliveryFilter) -> str:
+    """The index that leaves the fewest documents to look at."""
+    return _way(where)[0]
+
+
+def _way(where: DeliveryFilter) -> tuple[str, set[str]]:
+    found = ((index, keys) for name, index, keys in _WAYS if getattr(where, name) is not None)
+    return next(found, _OTHERWISE)
+
+
+def delivery_query(where: DeliveryFilter, after: Position | None = None) -> Document:
+    equal = {
+        "account_id": where.account_id,
+        "webhook_id": where.webhook_id,
+        "event_type": where.event_type and where.event_type.value,
+        "status": where.status and where.status.value,
+        "event_id": where.event_id,
+        "call_id": where.call_id,
+        "user_id": where.user_id,
+    }
+    query: Document = {name: value for name, value in equal.items() if value is not None}
+    if where.number_prefix is not None:
+        # ':' follows '9'. $elemMatch, so that one number of the delivery lies between both bounds, not two around them.
+        query["number_keys"] = {"$elemMatch": {"$gte": where.number_prefix, "$lt": where.number_prefix + ":"}}
+    return query | _span("created_at", after, from_=where.from_, to=where.to)
+
+
+def _span(key: str, after: Position | None, *, from_: datetime | None = None, to: datetime | None = None) -> Document:
+    """What lies in [from_, to) and after a position, as one range of an index on (`key`, `_id`), both descending."""
+    bounds: Document = {}
+    if from_ is not None:
+        bounds["$gte"] = from_
+    if after is None or (to is not None and to <= after.at):
+        if to is not None:
+            bounds["$lt"] = to
+        return {key: bounds} if bounds else {}
+    bounds["$lte"] = after.at
+    return {key: bounds, "$or": [{key: {"$lt": after.at}}, {"_id": {"$lt": after.id}}]}
+
+
+class MongoReader:
+    """Looks things up in one database. Numbers in webhooks' restrictions are read as dialled in `country`.
+
+    Every method raises DependencyUnavailable where the database does not answer in time.
+    """
+
+    def __init__(self, database: Database, country: str) -> None:
+        self._database = database
+        self._country = country
+        self._slots = asyncio.Semaphore(MAX_CONCURRENT_READS)
+
+    # --- definitions ---
+
+    async def account(self, account_id: AccountId) -> StoredAccount | None:
+        found = await self._find(ACCOUNTS, {"_id": {"$in": _spellings(account_id)}}, {"webhooks_enabled": 1}, limit=2)
+        if not found:
+            return None
+        return StoredAccount(
+            id=account_id, webhooks_enabled=any(document.get("webhooks_enabled") is True for document in found)
+        )
+
+    async def webhook(self, webhook_id: WebhookId) -> Webhook | None:
+        return (await self.webhooks_by_id([webhook_id])).get(webhook_id)
+
+    async def webhooks_by_id(self, webhook_ids: Collection[WebhookId]) -> Mapping[WebhookId, Webhook]:
+        if not webhook_ids:
+            return {}
+        return await self._webhooks([spelling for webhook_id in webhook_ids for spelling in _spellings(webhook_id)])
+
+    async def webhooks(
+        self, *, account_id: AccountId | None, event_type: EventType | None, after: Position | None, limit: int
+    ) -> Sequence[Webhook]:
+        where = _webhook_query(account_id, event_type)
+        hint = _webhook_index(account_id)
+        ids: list[Any] = []
+        if after is None or after.at > UNDATED:
+            dated = {**where, **(_span("created_at", after) or {"created_at": {"$type": "date"}})}
+            found = await self._find(WEBHOOKS, dated, {"_id": 1}, sort=_NEWEST_FIRST, hint=hint, limit=limit)
+            ids = [document["_id"] for document in found]
+        if len(ids) < limit:
+            # The back office may write ids of any type, so their order is made here: that of the text that we show.
+            undated = {**where, "created_at": _HAS_NO_DATE}
+            found = await self._find(WEBHOOKS, undated, {"_id": 1}, hint=hint, limit=MAX_UNDATED_WEBHOOKS)
+            rest = sorted((document["_id"] for document in found), key=str, reverse=True)
+            if after is not None and after.at == UNDATED:
+                rest = [identity for identity in rest if str(identity) < after.id]
+            ids += rest[: limit - len(ids)]
+        by_id = await self._webhooks(ids)
+        return [by_id[WebhookId(str(identity))] for identity in ids if str(identity) in by_id]
+
+    async def count_webhooks(self, *, account_id: AccountId | None, event_type: EventType | None) -> int:
+        return await self._count(WEBHOOKS, _webhook_query(account_id, event_type), _webhook_index(account_id))
+
+    async def _webhooks(self, ids: Sequence[Any]) -> dict[WebhookId, Webhook]:
+        """Webhooks by their `_id` as stored, with the router's own record of each."""
+        if not ids:
+            return {}
+        documents = await self._find(WEBHOOKS, {"_id": {"$in": list(ids)}}, _WEBHOOK_FIELDS, limit=len(ids))
+        webhooks = [parse_webhook(document, self._country) for document in documents]
+        keys = [webhook.id for webhook in webhooks]
+        records = await self._find(WEBHOOK_HEALTH, {"_id": {"$in": keys}}, limit=len(ids)) if keys else []
+        health = {record["_id"]: record for record in records}
+        return {webhook.id: with_health(webhook, health.get(webhook.id)) for webhook in webhooks}
+
+    # --- deliveries ---
+
+    async def delivery_counts(self, webhook_ids: Sequence[WebhookId]) -> Mapping[WebhookId, DeliveryCounts]:
+        if not webhook_ids:
+            return {}
+        pipeline: list[Document] = [
+            {"$match": {"webhook_id": {"$in": list(webhook_ids)}}},
+            {"$group": {"_id": {"webhook_id": "$webhook_id", "status": "$status"}, "count": {"$sum": 1}}},
+        ]
+        async with self._asking():
+            groups = await self._database.aggregate(DELIVERIES, pipeline)
+        by_webhook: dict[WebhookId, dict[str, int]] = {webhook_id: {} for webhook_id in webhook_ids}
+        for group in groups:
+            by_webhook[group["_id"]["webhook_id"]][group["_id"]["status"]] = group["count"]
+        return {webhook_id: _counts(by_status) for webhook_id, by_status in by_webhook.items()}
+
+    async def delivery(self, delivery_id: DeliveryId) -> tuple[Delivery, bytes | None] | None:
+        fields = {**_DELIVERY_FIELDS, "event": 1}
+        found = await self._find(DELIVERIES, {"_id": delivery_id}, fields, limit=1)
+        if not found:
+            return None
+        events = await self._find(EVENTS, {"_id": found[0]["event"]}, {"payload": 1}, limit=1)
+        return read_delivery(found[0]), events[0].get("payload") if events else None
+
+    async def deliveries(self, where: DeliveryFilter, *, after: Position | None, limit: int) -> Sequence[Delivery]:
+        query = delivery_query(where, after)
+        index, own_keys = _way(where)
+        # A planner that may choose walks the log by date for a rare value; one that has no choice is left alone.
+        hint = None if set(query) <= own_keys else index
+        found = await self._find(DELIVERIES, query, _LISTED_DELIVERY_FIELDS, sort=_NEWEST_FIRST, hint=hint, limit=limit)
+        return [read_delivery(document) for document in found]
+
+    async def count_deliveries(self, where: DeliveryFilter) -> int:
+        return await self._count(DELIVERIES, delivery_query(where), driving_index(where))
+
+    # --- events ---
+
+    async def event(self, account_id: AccountId, event_id: str) -> StoredEvent | None:
+        found = await self._find(EVENTS, {"_id": event_key(account_id, event_id)}, _EVENT_FIELDS, limit=1)
+        return read_event(found[0]) if found else None
+
+    async def events_of_call(self, account_id: AccountId, call_id: str, limit: int) -> Sequence[StoredEvent]:
+        query = {"call_id": call_id, "account_id": account_id}
+        order = [("received_at", 1), ("_id", 1)]
+        found = await self._find(EVENTS, query, _EVENT_FIELDS, sort=order, hint="call", limit=limit)
+        return [read_event(document) for document in found]
+
+    async def deliveries_of_events(self, events: Sequence[StoredEvent]) -> Mapping[EventKey, Sequence[Delivery]]:
+        # The ids follow from the trace, so no index is needed and none is searched.
+        ids = {
+            event.key: [
+                delivery_id(event.key, webhook_id) for webhook_id, verdict in event.trace if verdict is Verdict.MATCHED
+            ]
+            for event in events
+        }
+        wanted = [identity for of_event in ids.values() for identity in of_event]
+        if not wanted:
+            return {key: [] for key in ids}
+        found = await self._find(DELIVERIES, {"_id": {"$in": wanted}}, _LISTED_DELIVERY_FIELDS, limit=len(wanted))
+        stored = {document["_id"]: read_delivery(document) for document in found}
+        return {key: [stored[identity] for identity in of_event if identity in stored] for key, of_event in ids.items()}
+
+    # --- dead letters ---
+
+    async def dead_letters(self, *, after: Position | None, limit: int) -> Sequence[StoredDeadLetter]:
+        query = _span("received_at", after)
+        order = [("received_at", DESCENDING), ("_id", DESCENDING)]
+        hint = "newest" if query else None
+        found = await self._find(DEAD_LETTERS, query, _LISTED_LETTER_FIELDS, sort=order, hint=hint, limit=limit)
+        return [read_dead_letter(document) for document in found]
+
+    async def count_dead_letters(self) -> int:
+        return await self._count(DEAD_LETTERS, {}, "newest")
+
+    async def dead_letter(self, letter_id: str) -> StoredDeadLetter | None:
+        found = await self._find(DEAD_LETTERS, {"_id": letter_id}, limit=1)
+        return read_dead_letter(found[0]) if found else None
+
+    # --- asking ---
+
+    async def _find(
+        self,
+        collection: str,
+        query: Document,
+        fields: Mapping[str, Any] | None = None,
+        *,
+        limit: int,
+        sort: Iterable[tuple[str, int]] | None = None,
+        hint: str | None = None,
+    ) -> list[Document]:
+        async with self._asking():
+            cursor = self._database[collection].find(
+                query,
+                fields,
+                sort=sort,
+                hint=hint,
+                limit=limit,
+                batch_size=limit,  # one round trip
+                max_time_ms=MAX_READ_TIME_MS,
+            )
+            found: list[Document] = await cursor.to_list(limit)
+        return found
+
+    async def _count(self, collection: str, query: Document, index: str) -> int:
+        async with self._asking():
+            # The hint makes it count keys of the index; without one, an open filter reads every document.
+            count: int = await self._database[collection].count_documents(query, hint=index, maxTimeMS=MAX_READ_TIME_MS)
+        return count
+
+    @asynccontextmanager
+    async def _asking(self) -> AsyncIterator[None]:
+        """Takes a slot, bounds the time, and makes the driver's exceptions ours, quoting neither query nor URL."""
+        try:
+            async with asyncio.timeout(READ_TIMEOUT_SECONDS), self._slots:
+                yield
+        except ExecutionTimeout as error:
+            raise DependencyUnavailable("MongoDB did not finish in time: narrow the search down") from error
+        except PyMongoError as error:
+            code = f", code {error.code}" if isinstance(error, OperationFailure) else ""
+            raise DependencyUnavailable(f"MongoDB does not answer ({type(error).__name__}{code})") from error
+        except TimeoutError as error:
+            raise DependencyUnavailable(f"MongoDB did not answer within {READ_TIMEOUT_SECONDS} s") from error
+
+
+def _spellings(identity: str) -> list[Any]:
+    """The values of `_id` or `account_id` that we show as this text: back offices write integers and ObjectIds too."""
+    spellings: list[Any] = [identity]
+    if identity.isascii() and identity.isdigit() and str(number := int(identity[:20])) == identity:
+        spellings += [number] if number <= _INT64_MAX else []
+    if ObjectId.is_valid(identity):
+        spellings.append(ObjectId(identity))
+    return spellings
+
+
+def _webhook_query(account_id: AccountId | None, event_type: EventType | None) -> Document:
+    query: Document = {}
+    if account_id is not None:
+        query["account_id"] = {"$in": _spellings(account_id)}
+    if event_type is not None:
+        query["event_type"] = event_type.value
+    return query
+
+
+def _webhook_index(account_id: AccountId | None) -> str:
+    return "newest" if account_id is None else "account"
+
+
+def _counts(by_status: StoredDocument) -> DeliveryCounts:
+    total = sum(by_status.values())
+    delivered = by_status.get(DeliveryStatus.DELIVERED.value, 0)
+    pending = by_status.get(DeliveryStatus.PENDING.value, 0)
+    return DeliveryCounts(total=total, delivered=delivered, failed=total - delivered - pending, pending=pending)

@@ -1,0 +1,87 @@
+"""Fulfils `ports.Registry`: writes definitions as the back office would, and marks dead letters as requeued.
+
+Somebody waits for each call, so a store that is down is reported at once and not waited for. Every write may be
+repeated; all are acknowledged by a majority (the database handle's write concern).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+
+from pymongo.errors import DuplicateKeyError, OperationFailure, PyMongoError
+
+from router.adapters.mongo.documents import Document
+from router.adapters.mongo.driver import MAX_READ_TIME_MS, Database, is_transient
+from router.adapters.mongo.indexes import ACCOUNTS, DEAD_LETTERS, WEBHOOK_HEALTH, WEBHOOKS
+from router.adapters.mongo.webhooks import webhook_document
+from router.domain.errors import ConfigurationRefused, DependencyUnavailable, InvalidInput
+from router.domain.event import AccountId
+from router.domain.webhook import Webhook, WebhookId
+
+
+class MongoRegistry:
+    """The definitions and dead letters of one database, for whoever manages them."""
+
+    def __init__(self, database: Database) -> None:
+        self._accounts = database[ACCOUNTS]
+        self._webhooks = database[WEBHOOKS]
+        self._health = database[WEBHOOK_HEALTH]
+        self._letters = database[DEAD_LETTERS]
+
+    async def set_account(self, account_id: AccountId, *, webhooks_enabled: bool) -> None:
+        update = {"$set": {"webhooks_enabled": webhooks_enabled}}
+        async with _store_errors():
+            await self._accounts.update_one({"_id": account_id}, update, upsert=True)
+
+    async def add_webhook(self, webhook: Webhook, secret: str | None) -> None:
+        document = webhook_document(webhook, secret)
+        async with _store_errors():
+            try:
+                await self._webhooks.insert_one(document)
+            except DuplicateKeyError:
+                if not await self._is_stored(document):
+                    raise InvalidInput("id", f"{webhook.id} is taken by another webhook") from None
+            # A deleted webhook of the same id may have left its suspension behind.
+            await self._health.delete_one({"_id": webhook.id})
+
+    async def _is_stored(self, document: Document) -> bool:
+        """Whether this very definition is there: then adding it is a repetition after a lost reply."""
+        same = {key: document.get(key) for key in ("_id", "created_at", "secret")}
+        return bool(await self._webhooks.count_documents(same, limit=1, maxTimeMS=MAX_READ_TIME_MS))
+
+    async def set_enabled(self, webhook_id: WebhookId, *, enabled: bool, at: datetime) -> bool:
+        update = {"$set": {"enabled": enabled, "updated_at": at}}
+        async with _store_errors():
+            result = await self._webhooks.update_one({"_id": webhook_id}, update)
+        return bool(result.matched_count)
+
+    async def unsuspend(self, webhook_id: WebhookId) -> bool:
+        # The router leaves an empty record behind when a webhook recovers: that was no suspension.
+        blemished = {"$or": [{"suspended_at": {"$ne": None}}, {"failing_since": {"$ne": None}}]}
+        async with _store_errors():
+            result = await self._health.delete_one({"_id": webhook_id, **blemished})
+        return bool(result.deleted_count)
+
+    async def delete_webhook(self, webhook_id: WebhookId) -> bool:
+        async with _store_errors():
+            result = await self._webhooks.delete_one({"_id": webhook_id})
+            await self._health.delete_one({"_id": webhook_id})
+        return bool(result.deleted_count)
+
+    async def mark_requeued(self, letter_id: str, at: datetime) -> None:
+        async with _store_errors():
+            await self._letters.update_one({"_id": letter_id}, {"$set": {"requeued_at": at}})
+
+
+@asynccontextmanager
+async def _store_errors() -> AsyncIterator[None]:
+    """The driver's exceptions as ours, in one sentence that quotes neither document nor URL."""
+    try:
+        yield
+    except PyMongoError as error:
+        code = f", code {error.code}" if isinstance(error, OperationFailure) else ""
+        if is_transient(error):
+            raise DependencyUnavailable(f"MongoDB did not confirm the write ({type(error).__name__}{code})") from error
+        raise ConfigurationRefused(f"MongoDB refuses the write ({type(error).__name__}{code})") from error

@@ -1,0 +1,1 @@
+"""RabbitMQ: topology, consuming, decoding, publishing. The only room that knows aio-pika."""

@@ -1,0 +1,74 @@
+"""Declares exchanges, queues and bindings, and turns the broker's refusals into sentences that name the argument."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from aio_pika import ExchangeType
+from aio_pika.abc import AbstractChannel, AbstractQueue
+from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity, ChannelPreconditionFailed
+
+from router.adapters.rabbitmq.config import SourceConfig
+from router.domain.errors import ConfigurationRefused, DependencyUnavailable
+
+DECLARE_TIMEOUT_SECONDS: Final = 10.0
+
+_MISMATCH = re.compile(
+    r"inequivalent arg '(?P<argument>[^']+)' for (?P<kind>queue|exchange) '(?P<name>[^']*)' in vhost '[^']*': "
+    r"received (?P<wanted>.*?) but current is (?P<has>.*)"
+)
+
+
+async def declare(channel: AbstractChannel, source: SourceConfig) -> AbstractQueue:
+    """The source's queue, declared and bound; only looked up where the source is passive.
+
+    Raises ConfigurationRefused where the broker has it otherwise, DependencyUnavailable where a passive one is missing.
+    """
+    try:
+        if source.passive:
+            return await channel.get_queue(source.queue, ensure=True)
+        exchange = await channel.declare_exchange(
+            source.exchange, ExchangeType(source.exchange_type), durable=True, timeout=DECLARE_TIMEOUT_SECONDS
+        )
+        # The type alone: every other tunable is a policy, so that operators can change it without a redeclare.
+        queue = await channel.declare_queue(
+            source.queue, durable=True, arguments={"x-queue-type": "quorum"}, timeout=DECLARE_TIMEOUT_SECONDS
+        )
+        for key in source.binding_keys:
+            await queue.bind(
+                exchange, key, arguments=dict(source.binding_arguments) or None, timeout=DECLARE_TIMEOUT_SECONDS
+            )
+    except ChannelPreconditionFailed as error:
+        raise ConfigurationRefused(explain_mismatch(str(error), source)) from None
+    except ChannelAccessRefused:
+        raise ConfigurationRefused(
+            f"RabbitMQ refuses the user of amqp.url access to exchange {source.exchange!r} or queue {source.queue!r}; "
+            f'grant it configure, write and read permissions, or declare = "passive"'
+        ) from None
+    except ChannelNotFoundEntity:
+        raise DependencyUnavailable(
+            f'queue {source.queue!r} of source {source.name!r} does not exist, and declare is "passive"'
+        ) from None
+    return queue
+
+
+def explain_mismatch(text: str, source: SourceConfig) -> str:
+    """What the broker has, what was wanted, and what to do, from a PRECONDITION_FAILED text."""
+    found = _MISMATCH.search(text)
+    if found is None:
+        return f"RabbitMQ has exchange {source.exchange!r} or queue {source.queue!r} with other properties: {text}"
+    kind, name = found["kind"], found["name"]
+    return (
+        f"{kind} {name!r}: {found['argument']} is {_value(found['has'])} on the broker, "
+        f'{_value(found["wanted"])} was wanted. Delete the {kind}, or set declare = "passive" for source '
+        f"{source.name!r} to take it as it is"
+    )
+
+
+def _value(text: str) -> str:
+    """`the value '1000' of type 'signedint'` → `1000`; `none` → `not set`."""
+    quoted = re.search(r"'([^']*)'", text)
+    if text.startswith("none"):
+        return "not set"
+    return quoted[1] if quoted else text.strip()

@@ -1,0 +1,1 @@
+"""What happens, in order: gather, decide, apply. Speaks only ports and domain."""

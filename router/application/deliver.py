@@ -1,0 +1,231 @@
+"""One attempt, from claim to result: look the webhook up, decide whether to send, send, decide what follows."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from math import ceil
+
+import structlog
+
+from router.application.definitions import DefinitionBook
+from router.application.lanes import Lanes
+from router.application.record import Recorder
+from router.domain.delivery import (
+    MAX_KEPT_RESPONSE_BYTES,
+    Attempt,
+    Claim,
+    DeliveryReason,
+    DeliveryStatus,
+    Trigger,
+)
+from router.domain.egress import check_url
+from router.domain.event import EventType, header_id
+from router.domain.lease import HOLD_IN_MEMORY
+from router.domain.outcome import Answer, Classified, Outcome, SendResult, classify
+from router.domain.retry import Again, End, Jitter, Schedule, decide, is_too_old
+from router.domain.signing import sign
+from router.domain.webhook import Webhook, WebhookState
+from router.ports import Clock, DefinitionStore, OutgoingRequest, Result, Sender
+from router.telemetry.metrics import Metrics
+
+log = structlog.get_logger("router.deliveries")
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The delivery waits until its webhook is enabled (or right) again."""
+
+
+class Deliverer:
+    """Service: takes claims from the lanes in their order and attempts them side by side."""
+
+    name = "deliverer"
+
+    def __init__(
+        self,
+        *,
+        lanes: Lanes,
+        book: DefinitionBook,
+        definitions: DefinitionStore,
+        sender: Sender,
+        recorder: Recorder,
+        schedules: Mapping[EventType, Schedule],
+        clock: Clock,
+        jitter: Jitter,
+        user_agent: str,
+        metrics: Metrics,
+    ) -> None:
+        self._lanes = lanes
+        self._book = book
+        self._definitions = definitions
+        self._sender = sender
+        self._recorder = recorder
+        self._schedules = schedules
+        self._clock = clock
+        self._jitter = jitter
+        self._user_agent = user_agent
+        self._metrics = metrics
+        self._attempts: set[asyncio.Task[None]] = set()
+
+    def stop(self) -> None:
+        """Begin no further attempt; `run` ends when those in flight have ended."""
+        self._lanes.close()
+
+    async def run(self) -> None:
+        while (claim := await self._lanes.next()) is not None:
+            attempt = asyncio.create_task(self._handle(claim), name="attempt")
+            self._attempts.add(attempt)
+            attempt.add_done_callback(self._attempts.discard)
+        if self._attempts:
+            await asyncio.wait(self._attempts)
+
+    async def abandon(self) -> None:
+        """Cancel what is still in flight; nothing of it is recorded, so it is attempted again."""
+        for attempt in self._attempts:
+            attempt.cancel()
+        await asyncio.gather(*self._attempts, return_exceptions=True)
+
+    async def _handle(self, claim: Claim) -> None:
+        try:
+            result = await self._deliver(claim)
+        except Exception:
+            # A bug of ours must not cost the delivery: its lease runs out and it is tried again.
+            log.exception("attempt_raised", delivery_id=claim.delivery_id)
+            self._lanes.forget(claim)
+            return
+        finally:
+            self._lanes.landed(claim)
+        match result:
+            case Result():
+                self._recorder.put(result)
+            case Held():
+                self._recorder.hold(claim)
+            case None:
+                self._lanes.forget(claim)
+
+    async def _deliver(self, claim: Claim) -> Result | Held | None:
+        """The result of attempting `claim`; None where it is no longer ours."""
+        # gather
+        webhook = self._book.webhook(claim.webhook_id)
+        if webhook is None:
+            # Another worker may have learnt of it earlier than we did.
+            webhook = await self._definitions.fetch(claim.webhook_id)
+        if not self._lanes.holds(claim, now=time.monotonic()):
+            return None
+
+        # decide and apply
+        if webhook is None:
+            return _ended(claim, DeliveryStatus.CANCELLED, DeliveryReason.WEBHOOK_DELETED)
+        return _withheld(claim, webhook, self._clock.now()) or await self._attempt(claim, webhook)
+
+    async def _attempt(self, claim: Claim, webhook: Webhook) -> Result:
+        number = claim.attempt_count + 1
+        schedule = self._schedules[claim.event_type]
+        started_at = self._clock.now()
+        if number == 1:
+            delay = (started_at - claim.received_at).total_seconds()
+            self._metrics.first_attempt_delay.labels(claim.event_type.value).observe(max(0.0, delay))
+
+        started = time.monotonic()
+        answer = await self._sender.send(self._request(claim, webhook, number, schedule.timeout))
+        duration = time.monotonic() - started
+
+        classified = classify(answer)
+        after = decide(
+            classified,
+            attempt_number=number,
+            schedule=schedule,
+            not_after=claim.not_after,
+            now=self._clock.now(),
+            jitter=self._jitter,
+        )
+        attempt = None
+        if classified.outcome is not Outcome.NOT_AN_ATTEMPT:
+            attempt = Attempt(
+                number=number,
+                trigger=Trigger.SCHEDULE,
+                started_at=started_at,
+                duration_ms=ceil(duration * 1000),
+                status_code=classified.status_code,
+                error=classified.error,
+                response_body=_kept_body(answer),
+                response_truncated=isinstance(answer, Answer) and answer.truncated,
+            )
+        self._tell(claim, number, classified, after, duration)
+        keep = isinstance(after, Again) and after.at - self._clock.now() <= HOLD_IN_MEMORY
+        return Result(claim=claim, attempt=attempt, next=after, url=webhook.url, keep_lease=keep)
+
+    def _request(self, claim: Claim, webhook: Webhook, number: int, timeout: timedelta) -> OutgoingRequest:
+        event_id = header_id(claim.event_id)
+        timestamp = int(self._clock.wall())
+        headers = {
+            **dict(webhook.headers),
+            "content-type": "application/json",
+            "user-agent": self._user_agent,
+            "webhook-id": event_id,
+            "webhook-timestamp": str(timestamp),
+            "x-webhook-event": claim.event_type.value,
+            "x-webhook-delivery": claim.delivery_id,
+            "x-webhook-attempt": str(number),
+        }
+        signature = sign(webhook.secrets, event_id, timestamp, claim.payload)
+        if signature is not None:
+            headers["webhook-signature"] = signature
+        return OutgoingRequest(url=webhook.url, headers=headers, body=claim.payload, timeout=timeout)
+
+    def _tell(self, claim: Claim, number: int, classified: Classified, after: Again | End, duration: float) -> None:
+        """One wide line and the counters; no URL, number or payload."""
+        error = classified.error.value if classified.error else None
+        self._metrics.attempts.labels(classified.outcome.name.lower(), error or "").inc()
+        self._metrics.attempt_duration.observe(duration)
+        log.info(
+            "attempt",
+            account_id=claim.account_id,
+            webhook_id=claim.webhook_id,
+            event_id=claim.event_id,
+            event_type=claim.event_type.value,
+            delivery_id=claim.delivery_id,
+            attempt=number,
+            outcome=classified.outcome.name.lower(),
+            status_code=classified.status_code,
+            error=error,
+            duration_ms=ceil(duration * 1000),
+            next_attempt_at=after.at.isoformat(timespec="milliseconds") if isinstance(after, Again) else None,
+            ended=after.status.value if isinstance(after, End) else None,
+        )
+
+
+def _withheld(claim: Claim, webhook: Webhook, now: datetime) -> Result | Held | None:
+    """What becomes of a claim that must not be sent now; None where it may."""
+    if is_too_old(claim.not_after, now):
+        return _ended(claim, DeliveryStatus.EXPIRED, DeliveryReason.TOO_OLD)
+    match webhook.state:
+        case WebhookState.ACTIVE:
+            return None
+        case WebhookState.SUSPENDED:
+            return _ended(claim, DeliveryStatus.FAILED, DeliveryReason.SUSPENDED)
+        case WebhookState.INVALID if not _is_url_usable(webhook):
+            return _ended(claim, DeliveryStatus.FAILED, DeliveryReason.INVALID_URL)
+        case WebhookState.PAUSED | WebhookState.INVALID:
+            return Held()
+
+
+def _ended(claim: Claim, status: DeliveryStatus, reason: DeliveryReason) -> Result:
+    return Result(claim=claim, attempt=None, next=End(status=status, reason=reason))
+
+
+def _is_url_usable(webhook: Webhook) -> bool:
+    try:
+        check_url(webhook.url)
+    except ValueError:
+        return False
+    return True
+
+
+def _kept_body(answer: SendResult) -> str | None:
+    """The part of an answer that the attempt log keeps, as text."""
+    return answer.body[:MAX_KEPT_RESPONSE_BYTES].decode("utf-8", "replace") if isinstance(answer, Answer) else None

@@ -1,0 +1,162 @@
+"""From a batch of messages to durable events and deliveries: gather the account's webhooks, decide, store, ack.
+
+Store first, then ack, then attempt. Whatever arrives while one batch is being stored forms the next, so an idle
+router waits for nothing and a busy one writes few, large batches.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Final
+
+import structlog
+
+from router.application.definitions import DefinitionBook
+from router.application.lanes import Lanes
+from router.domain.delivery import DeliveryReason, DeliveryStatus
+from router.domain.event import Event, EventType, Rejection, RejectionReason
+from router.domain.lease import LEASE, RENEW_BELOW
+from router.domain.matching import Verdict, explain
+from router.domain.retry import End, Schedule
+from router.domain.webhook import Webhook, WebhookState
+from router.ports import (
+    DeadLetter,
+    DeadLetterStore,
+    DeliveryStore,
+    Intake,
+    PlannedDelivery,
+    PlannedEvent,
+    Source,
+)
+from router.telemetry.metrics import Metrics
+
+log = structlog.get_logger("router.ingest")
+
+MAX_BATCH: Final = 200
+
+
+class Ingest:
+    """Service: the only way in."""
+
+    name = "ingest"
+
+    def __init__(
+        self,
+        *,
+        source: Source,
+        deliveries: DeliveryStore,
+        dead_letters: DeadLetterStore,
+        book: DefinitionBook,
+        lanes: Lanes,
+        schedules: Mapping[EventType, Schedule],
+        metrics: Metrics,
+    ) -> None:
+        self._source = source
+        self._deliveries = deliveries
+        self._dead_letters = dead_letters
+        self._book = book
+        self._lanes = lanes
+        self._schedules = schedules
+        self._metrics = metrics
+
+    def stop(self) -> None:
+        """Nothing to do: `run` ends when the source has been stopped and emptied."""
+
+    async def run(self) -> None:
+        while batch := await self._source.take(MAX_BATCH):
+            await self._ingest(batch)
+
+    async def _ingest(self, batch: Sequence[Intake]) -> None:
+        # gather and decide
+        letters = [
+            DeadLetter(raw=item.raw, rejection=item.content) for item in batch if isinstance(item.content, Rejection)
+        ]
+        planned = [self._plan(item.content, item.born_at) for item in batch if isinstance(item.content, Event)]
+
+        # apply
+        if letters:
+            await self._bury(letters)
+        if planned:
+            await self._admit(planned, batch)
+        await self._source.settle(batch)
+
+    def _plan(self, event: Event, born_at: datetime) -> PlannedEvent:
+        account = self._book.account(event.account_id)
+        verdicts = explain(account, event)
+        max_age = self._schedules[event.type].max_age
+        not_after = born_at + max_age if max_age is not None else None
+        return PlannedEvent(
+            event=event,
+            born_at=born_at,
+            account_enabled=account.webhooks_enabled,
+            trace=[(webhook.id, verdict) for webhook, verdict in verdicts],
+            deliveries=[
+                self._plan_delivery(event, webhook, not_after)
+                for webhook, verdict in verdicts
+                if verdict is Verdict.MATCHED
+            ],
+        )
+
+    def _plan_delivery(self, event: Event, webhook: Webhook, not_after: datetime | None) -> PlannedDelivery:
+        suspended = webhook.state is WebhookState.SUSPENDED
+        return PlannedDelivery(
+            webhook_id=webhook.id,
+            url=webhook.url,
+            not_after=not_after,
+            leased=not suspended and self._lanes.reserve(webhook.id, len(event.payload)),
+            ended=End(status=DeliveryStatus.FAILED, reason=DeliveryReason.SUSPENDED) if suspended else None,
+        )
+
+    async def _admit(self, planned: Sequence[PlannedEvent], batch: Sequence[Intake]) -> None:
+        stored_at = time.monotonic()
+        reserved = [delivery.webhook_id for plan in planned for delivery in plan.deliveries if delivery.leased]
+        try:
+            claims = await self._deliveries.admit(planned)
+        except Exception:
+            for webhook_id in reserved:
+                self._lanes.unreserve(webhook_id)
+            log.exception("batch_refused", events=len(planned))
+            if len(planned) == 1:
+                await self._park(planned[0].event, batch)
+            else:
+                for plan in planned:
+                    await self._admit([self._plan(plan.event, plan.born_at)], batch)
+            return
+        if time.monotonic() - stored_at > (LEASE - RENEW_BELOW).total_seconds():
+            # The store was slow: part of the lease may have gone by while it answered.
+            stored_at = time.monotonic()
+            await self._deliveries.renew(claims)
+        for plan in planned:
+            self._count(plan)
+        for claim in claims:
+            reserved.remove(claim.webhook_id)
+            self._lanes.offer(claim, now=stored_at, reserved=True)
+        # What was there before, as a duplicate, gives its place back.
+        for webhook_id in reserved:
+            self._lanes.unreserve(webhook_id)
+
+    def _count(self, plan: PlannedEvent) -> None:
+        self._metrics.events_received.labels(plan.event.type.value).inc()
+        if not plan.deliveries:
+            self._metrics.events_unmatched.labels(plan.event.type.value).inc()
+
+    async def _bury(self, letters: Sequence[DeadLetter]) -> None:
+        await self._dead_letters.bury(letters)
+        for letter in letters:
+            reason = letter.rejection.reason.value
+            self._metrics.dead_letters.labels(reason).inc()
+            log.warning(
+                "dead_letter",
+                source=letter.raw.source,
+                reason=reason,
+                detail=letter.rejection.detail,
+                size=len(letter.raw.body),
+            )
+
+    async def _park(self, event: Event, batch: Sequence[Intake]) -> None:
+        """An event that the store refuses for what it is must not stop the others: it becomes a dead letter."""
+        raw = next(item.raw for item in batch if item.content is event)
+        rejection = Rejection(reason=RejectionReason.HANDLER_ERROR, detail="the store refused the event; see the log")
+        await self._bury([DeadLetter(raw=raw, rejection=rejection)])

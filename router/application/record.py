@@ -1,0 +1,122 @@
+"""Writes what attempts changed, in batches, and carries on from there: near retries, the health of webhooks.
+
+Whatever finished while the last batch was being written forms the next one. A result is acted upon only after it
+is durable.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Final
+
+import structlog
+
+from router.application.definitions import DefinitionBook
+from router.application.health import WebhookHealth
+from router.application.lanes import Lanes
+from router.application.timers import Timers
+from router.domain.delivery import Claim
+from router.domain.retry import Again, End
+from router.domain.webhook import WebhookState
+from router.ports import Clock, DeliveryStore, Result
+from router.telemetry.metrics import Metrics
+
+log = structlog.get_logger("router.deliveries")
+
+MAX_BATCH: Final = 200
+
+
+class Recorder:
+    """Service: the only writer of results."""
+
+    name = "recorder"
+
+    def __init__(
+        self,
+        *,
+        deliveries: DeliveryStore,
+        health: WebhookHealth,
+        book: DefinitionBook,
+        lanes: Lanes,
+        timers: Timers,
+        clock: Clock,
+        metrics: Metrics,
+    ) -> None:
+        self._deliveries = deliveries
+        self._health = health
+        self._book = book
+        self._lanes = lanes
+        self._timers = timers
+        self._clock = clock
+        self._metrics = metrics
+        self._finished: list[Result] = []
+        self._held_back: list[Claim] = []
+        self._something_finished = asyncio.Event()
+        self._stopping = False
+
+    def put(self, result: Result) -> None:
+        """Hand over a result; it is durable some time later."""
+        self._finished.append(result)
+        self._something_finished.set()
+
+    def hold(self, claim: Claim) -> None:
+        """Hand over a claim of a paused webhook, to rest in the store."""
+        self._held_back.append(claim)
+        self._something_finished.set()
+
+    def stop(self) -> None:
+        """Write what was handed over so far, then end."""
+        self._stopping = True
+        self._something_finished.set()
+
+    async def run(self) -> None:
+        while True:
+            await self._something_finished.wait()
+            self._something_finished.clear()
+            while self._finished or self._held_back:
+                await self._flush()
+            if self._stopping:
+                return
+
+    async def _flush(self) -> None:
+        batch, self._finished = self._finished[:MAX_BATCH], self._finished[MAX_BATCH:]
+        held, self._held_back = self._held_back, []
+        if batch:
+            lost = await self._deliveries.record(batch)
+            await self._carry_on(batch, lost)
+        if held:
+            await self._hold(held)
+
+    async def _hold(self, held: Sequence[Claim]) -> None:
+        await self._deliveries.hold(held)
+        for claim in held:
+            self._lanes.forget(claim)
+        # A webhook that was enabled while we wrote has had its wake-up call already.
+        for webhook_id in {claim.webhook_id for claim in held}:
+            webhook = self._book.webhook(webhook_id)
+            if webhook is not None and webhook.state not in (WebhookState.PAUSED, WebhookState.INVALID):
+                await self._deliveries.wake(webhook_id)
+
+    async def _carry_on(self, batch: Sequence[Result], lost: Sequence[Result]) -> None:
+        taken_over = {id(result) for result in lost}
+        for result in batch:
+            if id(result) in taken_over:
+                self._lanes.forget(result.claim)
+                self._metrics.results_lost.inc()
+                log.warning("result_lost", delivery_id=result.claim.delivery_id)
+                continue
+            if isinstance(result.next, Again) and result.keep_lease:
+                self._rest(result, result.next)
+            else:
+                self._lanes.forget(result.claim)
+            if isinstance(result.next, End):
+                self._metrics.deliveries.labels(result.next.status.value).inc()
+            if result.attempt is not None:
+                await self._health.mind(result.claim.webhook_id, result.attempt, result.next)
+
+    def _rest(self, result: Result, again: Again) -> None:
+        number = result.claim.attempt_count if result.attempt is None else result.attempt.number
+        delay = max(0.0, (again.at - self._clock.now()).total_seconds())
+        self._timers.add(result.claim, attempt_count=number, at=time.monotonic() + delay)

@@ -1,0 +1,106 @@
+"""Opens the store that the settings name: a MongoDB, or the embedded server as a child of this process."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+import structlog
+
+from router.adapters.clock import StoreClock
+from router.adapters.embedded.store import EmbeddedStore
+from router.adapters.mongo.driver import Database, check_connection, open_database
+from router.adapters.mongo.indexes import ensure_indexes
+from router.adapters.mongo.reader import MongoReader
+from router.adapters.mongo.registry import MongoRegistry
+from router.adapters.mongo.resilience import Persistent, StoreHealth
+from router.domain.errors import DependencyUnavailable
+from router.ports import Reader, Registry
+from router.settings import EMBEDDED, Settings
+
+log = structlog.get_logger("router.store")
+
+COMMAND_PATIENCE_SECONDS: Final = 5.0
+"""How long a command waits for a store that does not answer."""
+RETRY_SECONDS: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Store:
+    """A store that answers, its clock in step. `reader` and `registry` are what people and programs may use."""
+
+    database: Database
+    url: str
+    clock: StoreClock
+    persistently: Persistent
+    reader: Reader
+    registry: Registry
+
+    def now(self) -> datetime:
+        return self.clock.now()
+
+    async def pulse(self) -> float:
+        """Keep time with the store. Returns by how many seconds this host's clock is ahead of it."""
+        health = self.persistently.health
+        try:
+            ahead = await self.clock.sync()
+        except DependencyUnavailable as error:
+            health.failed(error)
+            raise
+        health.succeeded()
+        return ahead.total_seconds()
+
+
+@asynccontextmanager
+async def open_store(settings: Settings, *, patience_seconds: float = COMMAND_PATIENCE_SECONDS) -> AsyncIterator[Store]:
+    """The store, connected and with its indexes. Raises DependencyUnavailable when it does not answer in time."""
+    url, embedded = settings.mongo.url.get_secret_value(), None
+    if url == EMBEDDED:
+        embedded = await EmbeddedStore.open(settings.data_dir)
+        url = embedded.url
+    try:
+        database = open_database(url, settings.mongo.database, settings.mongo.driver)
+        try:
+            await wait_for(lambda: check_connection(database), patience_seconds)
+            await ensure_indexes(database)
+            yield await _store(database, url, settings)
+        finally:
+            await database.close()
+    finally:
+        if embedded is not None:
+            await embedded.close()
+
+
+async def _store(database: Database, url: str, settings: Settings) -> Store:
+    clock = StoreClock(database.server_time)
+    await clock.sync()
+    country = settings.numbers.default_country
+    return Store(
+        database=database,
+        url=url,
+        clock=clock,
+        persistently=Persistent(StoreHealth()),
+        reader=MongoReader(database, country),
+        registry=MongoRegistry(database),
+    )
+
+
+async def wait_for(check: Callable[[], Awaitable[None]], patience_seconds: float) -> None:
+    """Repeat `check` until it passes. Raises its DependencyUnavailable once patience is over, anything else at once."""
+    deadline = time.monotonic() + patience_seconds
+    told = False
+    while True:
+        try:
+            return await check()
+        except DependencyUnavailable as error:
+            if time.monotonic() >= deadline:
+                raise
+            if not told:
+                log.warning("waiting_for_store", error=str(error), patience_seconds=patience_seconds)
+                told = True
+        await asyncio.sleep(RETRY_SECONDS)

@@ -1,0 +1,160 @@
+"""The delivering side, put together: from the broker's queues to recorded attempts, and how it stops."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Final
+
+from router import __version__
+from router.adapters.http.sender import HttpSender
+from router.adapters.mongo.dead_letters import MongoDeadLetters
+from router.adapters.mongo.definitions import MongoDefinitions
+from router.adapters.mongo.deliveries import MongoDeliveries
+from router.adapters.mongo.upkeep import MongoUpkeep
+from router.adapters.rabbitmq.consumer import RabbitSource
+from router.application.definitions import DefinitionBook, DefinitionFollower
+from router.application.deliver import Deliverer
+from router.application.health import WebhookHealth
+from router.application.ingest import Ingest
+from router.application.lanes import Lanes
+from router.application.record import Recorder
+from router.application.retries import LeaseKeeper, RetryPoller
+from router.application.timers import Timers
+from router.application.upkeep import Housekeeping
+from router.bootstrap import convert
+from router.bootstrap.store import Store
+from router.daemon import Service, Step, Supervisor
+from router.settings import Settings
+from router.telemetry.metrics import Metrics
+
+FINISH_MARGIN_SECONDS: Final = 2.0
+STEP_SECONDS: Final = 5.0
+
+
+class Worker:
+    """One worker. `owner` is its name in leases: no two workers that live at the same time share one."""
+
+    def __init__(self, settings: Settings, store: Store, metrics: Metrics, owner: str) -> None:
+        schedules = convert.schedules(settings)
+        self._longest_attempt = max(schedule.timeout for schedule in schedules.values())
+        self._metrics = metrics
+        self.book = DefinitionBook()
+        self.deliveries = MongoDeliveries(
+            store.database, store.persistently, store.clock, convert.retention(settings), owner
+        )
+        definitions = MongoDefinitions(store.database, store.persistently, settings.numbers.default_country)
+        self.lanes = Lanes(convert.lane_limits(settings))
+        self.source = RabbitSource(
+            convert.sources(settings), convert.broker(settings), store.clock.now, metrics.acks_lost.inc
+        )
+        self.follower = DefinitionFollower(self.book, definitions, self.deliveries)
+        self.timers = Timers(self.lanes)
+        self.recorder = Recorder(
+            deliveries=self.deliveries,
+            health=WebhookHealth(
+                self.book,
+                definitions,
+                store.clock,
+                timedelta(seconds=settings.delivery.suspend_after_seconds),
+            ),
+            book=self.book,
+            lanes=self.lanes,
+            timers=self.timers,
+            clock=store.clock,
+            metrics=metrics,
+        )
+        self.sender = HttpSender(
+            convert.egress_policy(settings),
+            connect_timeout=timedelta(seconds=settings.delivery.connect_timeout_seconds),
+            now=store.clock.now,
+        )
+        self.deliverer = Deliverer(
+            lanes=self.lanes,
+            book=self.book,
+            definitions=definitions,
+            sender=self.sender,
+            recorder=self.recorder,
+            schedules=schedules,
+            clock=store.clock,
+            jitter=random.random,
+            user_agent=f"webhook-router/{__version__}",
+            metrics=metrics,
+        )
+        self.ingest = Ingest(
+            source=self.source,
+            deliveries=self.deliveries,
+            dead_letters=MongoDeadLetters(store.database, store.persistently, convert.retention(settings).log),
+            book=self.book,
+            lanes=self.lanes,
+            schedules=schedules,
+            metrics=metrics,
+        )
+        self.poller = RetryPoller(self.deliveries, self.lanes)
+        self.keeper = LeaseKeeper(self.deliveries, self.lanes)
+        self.housekeeping = Housekeeping(store.clock, store.pulse, MongoUpkeep(store.database, store.persistently))
+
+    # --- life ---
+
+    async def start(self, supervisor: Supervisor) -> None:
+        """Start in the order in which each part needs the others: definitions are known before anything is matched."""
+        await self.sender.open()
+        supervisor.start([self.follower, self.housekeeping])
+        await self.follower.loaded.wait()
+        parts: list[Service] = [self.recorder, self.timers, self.deliverer, self.keeper, self.poller, self.ingest]
+        supervisor.start(parts)
+        supervisor.start([self.source])
+
+    def stop_steps(self, supervisor: Supervisor) -> list[Step]:
+        """The shutdown, in the order of the data: nothing new, finish, record, give back, close."""
+
+        async def finish_intake() -> None:
+            await self.source.cancel()
+            await supervisor.ended(self.ingest)
+
+        async def finish_attempts() -> None:
+            self.poller.stop()
+            self.timers.stop()
+            self.deliverer.stop()
+            await supervisor.ended(self.deliverer)
+
+        async def record() -> None:
+            await self.deliverer.abandon()
+            self.recorder.stop()
+            await supervisor.ended(self.recorder)
+
+        async def give_back() -> None:
+            self.keeper.stop()
+            await self.deliveries.release(self.lanes.all_held())
+
+        async def close() -> None:
+            self.follower.stop()
+            self.housekeeping.stop()
+            await self.source.close()
+            await self.sender.close()
+
+        attempts = self._longest_attempt.total_seconds() + FINISH_MARGIN_SECONDS
+        return [
+            Step(name="intake", action=finish_intake, timeout_seconds=STEP_SECONDS),
+            Step(name="attempts", action=finish_attempts, timeout_seconds=attempts),
+            Step(name="record", action=record, timeout_seconds=STEP_SECONDS),
+            Step(name="give-back", action=give_back, timeout_seconds=STEP_SECONDS),
+            Step(name="close", action=close, timeout_seconds=STEP_SECONDS),
+        ]
+
+    def checks(self) -> Mapping[str, bool]:
+        """What readiness asks of a worker."""
+        consumers = self.source.status()
+        for source, alive in consumers.items():
+            self._metrics.consumer_alive.labels(source).set(alive)
+        return {
+            "definitions": self.follower.loaded.is_set(),
+            **{f"consumer:{name}": up for name, up in consumers.items()},
+        }
+
+    def observe(self) -> None:
+        """Bring the gauges up to date."""
+        self._metrics.in_flight.set(self.lanes.in_flight)
+        self._metrics.held.set(self.lanes.held)
+        self._metrics.webhooks.set(len(self.book))

@@ -1,0 +1,321 @@
+"""`webhooks`: what customers want to be told, and where."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from router.application import manage, queries
+from router.application.manage import NewWebhook, WebhookDraft
+from router.application.queries import PageRequest, WebhookFilter, WebhookReport
+from router.cli import output, views
+from router.cli.accounts import hint_to_enable
+from router.cli.base import CommandFailedError, Group
+from router.cli.listing import Listing, paging_options, print_pages
+from router.cli.options import EVENT_TYPES, HEADER, STATES, json_option, usage_error
+from router.cli.session import Session, Store
+from router.domain.egress import EgressPolicy
+from router.domain.errors import InvalidInput
+from router.domain.event import AccountId, EventType
+from router.domain.webhook import TrackingNumberRestriction, UserRestriction, Webhook, WebhookId, WebhookState
+from router.ports import DeliveryCounts, StoredAccount
+
+if TYPE_CHECKING:
+    from router.settings import Settings
+
+_OPTIONS: Final = {
+    "account_id": "--account",
+    "enabled": "--disabled",
+    "event_type": "--event-type",
+    "headers": "--header",
+    "id": "--id",
+    "name": "--name",
+    "restrict_to": "--tracking-number / --user-id",
+    "restrict_to.tracking_numbers": "--tracking-number",
+    "restrict_to.user_id": "--user-id",
+    "url": "--url",
+}
+"""Where each field of a definition is typed."""
+
+
+@click.group("webhooks", cls=Group)
+def webhooks() -> None:
+    """Add, look at, pause and delete webhooks."""
+
+
+# --- add -------------------------------------------------------------------------------------------
+
+
+@webhooks.example_command(
+    "add",
+    "webhook-router webhooks add --account 1042 --name CRM --event-type call --url https://crm.example.com/hook",
+    "webhook-router webhooks add --account 1042 --name 'Flyer Lyon' --event-type cdr \\\n"
+    "      --url https://crm.example.com/cdr --tracking-number '04 65 71 00 42' --header X-Team=sales",
+    "webhook-router webhooks add --account 1042 --name Audit --event-type user --user-id u-17 \\\n"
+    "      --url https://audit.example.com/ --disabled --json",
+)
+@click.option("--account", required=True, metavar="ID", help="Account whose events are sent.")
+@click.option("--name", required=True, metavar="TEXT", help="Name for people.")
+@click.option("--url", required=True, metavar="URL", help="Where events are posted to.")
+@click.option("--event-type", required=True, type=EVENT_TYPES, help="Kind of event that is sent.")
+@click.option(
+    "--tracking-number",
+    "tracking_numbers",
+    multiple=True,
+    metavar="NUMBER",
+    help="Only events of this number, written in any way. May be repeated.",
+)
+@click.option("--user-id", metavar="ID", help="Only events of this user; goes with --event-type user.")
+@click.option(
+    "--header", "headers", multiple=True, type=HEADER, metavar="NAME=VALUE", help="Header to add. May be repeated."
+)
+@click.option("--disabled", is_flag=True, help="Store it paused.")
+@click.option("--id", "webhook_id", metavar="ID", help="Id to give it.  [default: a random one]")
+@json_option
+@click.pass_obj
+def add(
+    session: Session,
+    account: str,
+    name: str,
+    url: str,
+    event_type: str,
+    tracking_numbers: tuple[str, ...],
+    user_id: str | None,
+    headers: tuple[tuple[str, str], ...],
+    disabled: bool,
+    webhook_id: str | None,
+    as_json: bool,
+) -> None:
+    """Add a webhook.
+
+    Prints the secret that its requests are signed with. It is shown this once.
+    """
+    draft = WebhookDraft(
+        account_id=account,
+        name=name,
+        url=url,
+        event_type=event_type,
+        enabled=not disabled,
+        restrict_to=_restrict_to(tracking_numbers, user_id),
+        headers=_headers(headers),
+        id=webhook_id,
+    )
+
+    async def work(store: Store, settings: Settings) -> None:
+        # Nothing that may fail stands between storing the secret and showing it.
+        stored_account = await queries.find_account(store.reader, AccountId(account))
+        new = await manage.add_webhook(
+            store.registry,
+            draft,
+            country=settings.numbers.default_country,
+            randomness=secrets.token_bytes,
+            now=store.now(),
+        )
+        _print_new(new, as_json=as_json)
+        _warn(new.webhook, stored_account, settings)
+
+    try:
+        session.with_store(work)
+    except InvalidInput as error:
+        raise usage_error(error, _OPTIONS) from None
+
+
+def _restrict_to(tracking_numbers: tuple[str, ...], user_id: str | None) -> dict[str, object] | None:
+    restrict_to: dict[str, object] = {}
+    if tracking_numbers:
+        restrict_to["tracking_numbers"] = tracking_numbers
+    if user_id is not None:
+        restrict_to["user_id"] = user_id
+    if len(restrict_to) > 1:
+        raise click.UsageError("--tracking-number and --user-id exclude each other", click.get_current_context())
+    return restrict_to or None
+
+
+def _headers(pairs: tuple[tuple[str, str], ...]) -> dict[str, str]:
+    headers = dict(pairs)
+    if len({name.lower() for name, _ in pairs}) < len(pairs):
+        raise click.UsageError("--header: a name is there twice", click.get_current_context())
+    return headers
+
+
+def _print_new(new: NewWebhook, *, as_json: bool) -> None:
+    report = WebhookReport(webhook=new.webhook, deliveries=DeliveryCounts())
+    if as_json:
+        output.print_json({**views.webhook(report), "secret": new.secret})
+    else:
+        output.print_record([*_fields(report), ("secret", new.secret)])
+    output.note("The secret is shown this once: hand it to whoever checks the signatures.")
+
+
+def _warn(webhook: Webhook, account: StoredAccount, settings: Settings) -> None:
+    """Say what keeps the new webhook from being sent to, although its definition is right."""
+    refusal = EgressPolicy(require_https=settings.egress.require_https).scheme_refusal(webhook.url.partition(":")[0])
+    if refusal is not None:
+        output.note(f"Warning: nothing will be sent to it: {refusal}.")
+    if not account.webhooks_enabled:
+        output.note(hint_to_enable(account.id))
+
+
+# --- list and show ---------------------------------------------------------------------------------
+
+
+@webhooks.example_command(
+    "list",
+    "webhook-router webhooks list --account 1042",
+    "webhook-router webhooks list --state suspended --all --json",
+)
+@click.option("--account", metavar="ID", help="Only those of this account.")
+@click.option("--event-type", type=EVENT_TYPES, help="Only those for this kind of event.")
+@click.option("--state", type=STATES, help="Only those in this state.")
+@paging_options
+@json_option
+@click.pass_obj
+def list_(
+    session: Session,
+    account: str | None,
+    event_type: str | None,
+    state: str | None,
+    as_json: bool,
+    **paging: Any,
+) -> None:
+    """List webhooks, the newest first."""
+    where = WebhookFilter(
+        account_id=AccountId(account) if account is not None else None,
+        event_type=EventType(event_type) if event_type is not None else None,
+        state=WebhookState(state) if state is not None else None,
+    )
+    listing = Listing[WebhookReport](
+        ("ID", "ACCOUNT", "NAME", "TYPE", "STATE", "URL", "PENDING", "FAILED", "TOTAL"),
+        row=_row,
+        view=views.webhook,
+        as_json=as_json,
+        when_empty="No webhook matches.",
+    )
+
+    async def fetch(store: Store, request: PageRequest, _: Settings) -> queries.Page[WebhookReport]:
+        return await queries.list_webhooks(store.reader, where, request)
+
+    print_pages(session, fetch, listing, **paging)
+
+
+@webhooks.example_command("show", "webhook-router webhooks show wh_crm", "webhook-router webhooks show wh_crm --json")
+@click.argument("webhook_id", metavar="ID")
+@json_option
+@click.pass_obj
+def show(session: Session, webhook_id: str, as_json: bool) -> None:
+    """Show one webhook, its state, and how its deliveries went."""
+
+    async def work(store: Store, _: Settings) -> WebhookReport | None:
+        return await queries.find_webhook(store.reader, WebhookId(webhook_id))
+
+    _print_report(session.with_store(work), webhook_id, as_json=as_json)
+
+
+# --- pause, resume, delete -------------------------------------------------------------------------
+
+
+@webhooks.example_command("pause", "webhook-router webhooks pause wh_crm")
+@click.argument("webhook_id", metavar="ID")
+@json_option
+@click.pass_obj
+def pause(session: Session, webhook_id: str, as_json: bool) -> None:
+    """Send nothing to this webhook until it is resumed.
+
+    Pending deliveries wait. Events that arrive meanwhile are not sent later.
+    """
+
+    async def work(store: Store, _: Settings) -> WebhookReport | None:
+        await manage.pause_webhook(store.registry, WebhookId(webhook_id), now=store.now())
+        return await queries.find_webhook(store.reader, WebhookId(webhook_id))
+
+    _print_report(session.with_store(work), webhook_id, as_json=as_json)
+
+
+@webhooks.example_command("resume", "webhook-router webhooks resume wh_crm")
+@click.argument("webhook_id", metavar="ID")
+@json_option
+@click.pass_obj
+def resume(session: Session, webhook_id: str, as_json: bool) -> None:
+    """Send to this webhook again, be it paused or suspended."""
+
+    async def work(store: Store, _: Settings) -> WebhookReport | None:
+        await manage.resume_webhook(store.registry, WebhookId(webhook_id), now=store.now())
+        return await queries.find_webhook(store.reader, WebhookId(webhook_id))
+
+    _print_report(session.with_store(work), webhook_id, as_json=as_json)
+
+
+@webhooks.example_command("delete", "webhook-router webhooks delete wh_crm")
+@click.argument("webhook_id", metavar="ID")
+@json_option
+@click.pass_obj
+def delete(session: Session, webhook_id: str, as_json: bool) -> None:
+    """Delete this webhook. Its pending deliveries are cancelled; the log of all of them is kept."""
+
+    async def work(store: Store, _: Settings) -> WebhookReport | None:
+        report = await queries.find_webhook(store.reader, WebhookId(webhook_id))
+        was_there = await manage.delete_webhook(store.registry, WebhookId(webhook_id))
+        return report if was_there else None
+
+    report = session.with_store(work)
+    if report is None:
+        raise _not_found(webhook_id)
+    pending = report.deliveries.pending
+    if as_json:
+        output.print_json({"id": webhook_id, "deleted": True, "pending_deliveries": pending})
+    output.note(f"Deleted {output.shown(webhook_id)}; a running router cancels its pending deliveries ({pending}).")
+
+
+# --- how a webhook looks ---------------------------------------------------------------------------
+
+
+def _not_found(webhook_id: str) -> CommandFailedError:
+    return CommandFailedError(
+        f"there is no webhook {output.shown(webhook_id)}; `webhook-router webhooks list` shows those there are"
+    )
+
+
+def _print_report(report: WebhookReport | None, webhook_id: str, *, as_json: bool) -> None:
+    if report is None:
+        raise _not_found(webhook_id)
+    if as_json:
+        output.print_json(views.webhook(report))
+    else:
+        output.print_record(_fields(report))
+
+
+def _row(report: WebhookReport) -> output.Row:
+    webhook, counts = report.webhook, report.deliveries
+    values = (webhook.id, webhook.account_id, webhook.name, webhook.event_type, webhook.state, webhook.url)
+    return [output.shown(value) for value in (*values, counts.pending, counts.failed, counts.total)]
+
+
+def _fields(report: WebhookReport) -> list[tuple[str, object]]:
+    webhook, counts = report.webhook, report.deliveries
+    reason = queries.state_reason(webhook)
+    return [
+        ("webhook", webhook.id),
+        ("account", webhook.account_id),
+        ("name", webhook.name),
+        ("url", webhook.url),
+        ("event type", webhook.event_type),
+        ("state", f"{webhook.state}: {reason}" if reason else webhook.state),
+        ("restricted to", _restriction_text(webhook)),
+        # Values of headers may be passwords; --json has them, for programs that must.
+        ("headers", ", ".join(name for name, _ in webhook.headers)),
+        ("deliveries", f"{counts.total} ({counts.delivered} delivered, {counts.failed} failed, {counts.pending} pending)"),
+        ("created", webhook.created_at),
+        ("updated", webhook.updated_at),
+    ]
+
+
+def _restriction_text(webhook: Webhook) -> str:
+    match webhook.restriction:
+        case TrackingNumberRestriction(numbers=numbers):
+            return ", ".join(sorted(numbers))
+        case UserRestriction(user_id=user_id):
+            return f"user {user_id}"
+        case None:
+            return "every event of the type"

@@ -1,0 +1,207 @@
+"""Whether a webhook definition is right, field by field, and what it says. Pure: plain values in and out.
+
+The values come from documents of the back office, from requests and from command lines, so nothing is taken
+for granted about their types. All of them are judged by the same rules here, and nowhere else.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, TypeVar
+
+from router.domain.egress import check_url
+from router.domain.errors import InvalidInput
+from router.domain.event import AccountId, EventType
+from router.domain.headers import Headers, check_headers
+from router.domain.numbers import to_e164
+from router.domain.signing import MAX_SECRETS, parse_secret
+from router.domain.webhook import Restriction, TrackingNumberRestriction, UserRestriction, WebhookId
+
+MAX_TRACKING_NUMBERS: Final = 10_000
+MAX_NAME_LENGTH: Final = 200
+
+_NEW_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_NUMBERS_FIELD: Final = "restrict_to.tracking_numbers"
+_USER_FIELD: Final = "restrict_to.user_id"
+_RESTRICTION_FORMS: Final = "must be null, {tracking_numbers: […]} or {user_id: …}"
+
+_Value = TypeVar("_Value")
+_Fallback = TypeVar("_Fallback")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RawDefinition:
+    """A definition as somebody wrote it, in the shape of the contract's section 3."""
+
+    account_id: object
+    url: object
+    event_type: object
+    enabled: object
+    restrict_to: object = None
+    secret: object = field(default=None, repr=False)
+    headers: object = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Definition:
+    """A definition as far as it could be read.
+
+    A field that breaks a rule is empty and has its entry in `problems`; a wrong URL stays as it was written,
+    for people to see it.
+    """
+
+    account_id: AccountId
+    url: str
+    event_type: EventType | None
+    enabled: bool
+    restriction: Restriction | None
+    secrets: tuple[bytes, ...] = field(repr=False)
+    headers: Headers = field(repr=False)
+    problems: tuple[InvalidInput, ...]
+
+
+def check_definition(raw: RawDefinition, country: str) -> Definition:
+    """A definition that breaks no rule. Raises InvalidInput for the first rule that `raw` breaks."""
+    definition = read_definition(raw, country)
+    if definition.problems:
+        raise definition.problems[0]
+    return definition
+
+
+def read_definition(raw: RawDefinition, country: str) -> Definition:
+    """All that can be read of `raw`, numbers as dialled in `country`, and every rule broken. Never raises."""
+    problems: list[InvalidInput] = []
+
+    def read(check: Callable[[], _Value], otherwise: _Fallback) -> _Value | _Fallback:
+        try:
+            return check()
+        except InvalidInput as problem:
+            problems.append(problem)
+            return otherwise
+
+    account_id = read(lambda: check_account_id(raw.account_id), AccountId(""))
+    event_type = read(lambda: check_event_type(raw.event_type), None)
+    enabled = read(lambda: _check_enabled(raw.enabled), False)
+    url = read(lambda: _check_url(raw.url), raw.url if isinstance(raw.url, str) else "")
+    restriction = read(lambda: _check_restriction(raw.restrict_to, event_type, country), None)
+    secrets = read(lambda: _check_secrets(raw.secret), ())
+    headers = read(lambda: _check_headers(raw.headers), ())
+    return Definition(
+        account_id=account_id,
+        url=url,
+        event_type=event_type,
+        enabled=enabled,
+        restriction=restriction,
+        secrets=secrets,
+        headers=headers,
+        problems=tuple(problems),
+    )
+
+
+# --- single fields ---------------------------------------------------------------------------------
+
+
+def check_account_id(value: object) -> AccountId:
+    """Account ids are strings; whoever writes an integer means its decimal text."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return AccountId(str(value))
+    if not isinstance(value, str) or not value:
+        raise InvalidInput("account_id", "must be a string that is not empty")
+    return AccountId(value)
+
+
+def check_event_type(value: object) -> EventType:
+    if not isinstance(value, str) or value not in list(EventType):
+        raise InvalidInput("event_type", "must be call, cdr or user")
+    return EventType(value)
+
+
+def check_name(value: object) -> str:
+    """The name of a new webhook, without blanks around it. Definitions of the back office may do without."""
+    name = value.strip() if isinstance(value, str) else ""
+    if not 0 < len(name) <= MAX_NAME_LENGTH:
+        raise InvalidInput("name", f"must have 1 to {MAX_NAME_LENGTH} characters")
+    if any(unicodedata.category(character) in {"Cc", "Cs", "Zl", "Zp"} for character in name):
+        raise InvalidInput("name", "must be one line of text without control characters")
+    return name
+
+
+def check_new_id(value: object) -> WebhookId:
+    """The id of a new webhook, chosen by its maker: fit for URLs, so narrower than what is read."""
+    if not isinstance(value, str) or not _NEW_ID.fullmatch(value):
+        raise InvalidInput("id", "must be 1 to 100 letters, digits, '.', '_' or '-', a letter or digit first")
+    return WebhookId(value)
+
+
+def _check_enabled(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidInput("enabled", "must be true or false")
+    return value
+
+
+def _check_url(value: object) -> str:
+    if not isinstance(value, str):
+        raise InvalidInput("url", "must be a string")
+    try:
+        check_url(value)
+    except ValueError as error:
+        raise InvalidInput("url", str(error)) from None
+    return value
+
+
+def _check_restriction(value: object, event_type: EventType | None, country: str) -> Restriction | None:
+    """`event_type` None is one that could not be read: then either restriction fits."""
+    if value is None:
+        return None
+    if not isinstance(value, Mapping) or len(value) != 1:
+        raise InvalidInput("restrict_to", _RESTRICTION_FORMS)
+    if "tracking_numbers" in value:
+        if event_type is EventType.USER:
+            raise InvalidInput(_NUMBERS_FIELD, "goes with call and cdr; a user webhook takes user_id")
+        return TrackingNumberRestriction(numbers=_check_numbers(value["tracking_numbers"], country))
+    if "user_id" in value:
+        if event_type in (EventType.CALL, EventType.CDR):
+            raise InvalidInput(_USER_FIELD, "goes with user; a call or cdr webhook takes tracking_numbers")
+        user_id = value["user_id"]
+        if not isinstance(user_id, str) or not user_id:
+            raise InvalidInput(_USER_FIELD, "must be a string that is not empty")
+        return UserRestriction(user_id=user_id)
+    raise InvalidInput("restrict_to", _RESTRICTION_FORMS)
+
+
+def _check_numbers(value: object, country: str) -> frozenset[str]:
+    if not isinstance(value, list | tuple) or not value:
+        raise InvalidInput(_NUMBERS_FIELD, "must be a list with at least one number")
+    if len(value) > MAX_TRACKING_NUMBERS:
+        raise InvalidInput(_NUMBERS_FIELD, f"holds at most {MAX_TRACKING_NUMBERS} numbers")
+    numbers: list[str] = []
+    for index, number in enumerate(value):
+        e164 = to_e164(str(number), country) if isinstance(number, str | int) else None
+        if e164 is None:
+            raise InvalidInput(f"{_NUMBERS_FIELD}[{index}]", "is no phone number")
+        numbers.append(e164)
+    return frozenset(numbers)
+
+
+def _check_secrets(value: object) -> tuple[bytes, ...]:
+    """One secret, or several during a rotation, the newest first."""
+    if value is None:
+        return ()
+    values = value if isinstance(value, list | tuple) else [value]
+    texts = [text for text in values if isinstance(text, str)]
+    if len(values) > MAX_SECRETS or len(texts) < len(values):
+        raise InvalidInput("secret", f"must be a string, or a list of at most {MAX_SECRETS} strings")
+    try:
+        return tuple(parse_secret(text) for text in texts)
+    except ValueError as error:
+        raise InvalidInput("secret", str(error)) from None
+
+
+def _check_headers(value: object) -> Headers:
+    try:
+        return check_headers(value)
+    except ValueError as error:
+        raise InvalidInput("headers", str(error)) from None

@@ -1,0 +1,125 @@
+"""A delivery: one event for one webhook, with the log of its attempts (contract, section 5). Values only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from hashlib import sha256
+from typing import Final, NewType
+
+from router.domain.event import AccountId, EventKey, EventType
+from router.domain.webhook import WebhookId
+
+DeliveryId = NewType("DeliveryId", str)
+
+MAX_KEPT_RESPONSE_BYTES: Final = 2048
+"""Bytes of the customer's answer that an attempt keeps (contract, section 5)."""
+
+
+class DeliveryStatus(StrEnum):
+    """Where a delivery stands; everything but PENDING is final until a replay."""
+
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    FAILED = "failed"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+
+
+class DeliveryReason(StrEnum):
+    """Why a delivery ended without success."""
+
+    EXHAUSTED = "exhausted"
+    GONE = "gone"
+    BLOCKED_ADDRESS = "blocked_address"
+    INVALID_URL = "invalid_url"
+    SUSPENDED = "suspended"
+    TOO_OLD = "too_old"
+    WEBHOOK_DELETED = "webhook_deleted"
+
+
+class Trigger(StrEnum):
+    """What caused an attempt."""
+
+    SCHEDULE = "schedule"
+    REPLAY = "replay"
+    TEST = "test"
+
+
+class AttemptError(StrEnum):
+    """Why an attempt was no success; `http_status` is an answer outside 2xx and 3xx."""
+
+    TIMEOUT = "timeout"
+    CONNECT_TIMEOUT = "connect_timeout"
+    CONNECTION_REFUSED = "connection_refused"
+    CONNECTION_RESET = "connection_reset"
+    DNS = "dns"
+    TLS = "tls"
+    REDIRECT = "redirect"
+    HTTP_STATUS = "http_status"
+    BLOCKED_ADDRESS = "blocked_address"
+    PROTOCOL = "protocol"
+    OTHER = "other"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One HTTP try. `duration_ms` runs from the first byte of work on the connection to the end of the answer."""
+
+    number: int
+    trigger: Trigger
+    started_at: datetime
+    duration_ms: int
+    status_code: int | None
+    error: AttemptError | None
+    response_body: str | None
+    response_truncated: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claim:
+    """A pending delivery that this worker holds the lease of, with all that an attempt needs.
+
+    `fence` is the number of the lease: a result counts only while the store still has it. `not_after` is
+    when a `call` is too old to be sent, on the store's clock.
+    """
+
+    delivery_id: DeliveryId
+    event_key: EventKey
+    fence: int
+    account_id: AccountId
+    webhook_id: WebhookId
+    event_id: str
+    event_type: EventType
+    received_at: datetime
+    attempt_count: int
+    not_after: datetime | None
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """A delivery document as readers see it."""
+
+    id: DeliveryId
+    account_id: AccountId
+    webhook_id: WebhookId
+    event_id: str
+    event_type: EventType
+    event_name: str | None
+    call_id: str | None
+    user_id: str | None
+    status: DeliveryStatus
+    reason: DeliveryReason | None
+    url: str
+    attempt_count: int
+    attempts: tuple[Attempt, ...]
+    next_attempt_at: datetime | None
+    created_at: datetime
+    completed_at: datetime | None
+
+
+def delivery_id(event_key: EventKey, webhook_id: WebhookId) -> DeliveryId:
+    """The id of the one delivery of this event to this webhook: storing it twice is storing it once."""
+    return DeliveryId("dlv_" + sha256(f"{event_key}{webhook_id}".encode()).hexdigest()[:32])

@@ -1,0 +1,144 @@
+"""Where a delivery may connect to. Decides on the address dialled and on the URL as written; dials nothing.
+
+Fails closed: an address text that does not parse is refused. The lists come from the IANA special-purpose
+registries, the cloud providers' metadata addresses, and the forms that embed an IPv4 address in IPv6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Final
+from urllib.parse import SplitResult, urlsplit
+
+MAX_URL_LENGTH: Final = 2048
+_SCHEMES: Final = frozenset({"https", "http"})
+_DEFAULT_PORTS: Final = {"https": 443, "http": 80}
+
+Network = IPv4Network | IPv6Network
+
+_GLOBAL_UNICAST_6: Final = IPv6Network("2000::/3")
+_DENIED_6: Final = tuple(
+    IPv6Network(text)
+    for text in (
+        "2001::/23",  # IETF protocol assignments, Teredo among them
+        "2001:db8::/32",  # documentation
+        "2002::/16",  # 6to4 embeds an IPv4 address
+        "3fff::/20",  # documentation
+        "64:ff9b::/96",  # NAT64 embeds an IPv4 address
+        "64:ff9b:1::/48",  # NAT64, local use
+    )
+)
+_DENIED_4: Final = tuple(
+    IPv4Network(text)
+    for text in (
+        "0.0.0.0/8",
+        "100.64.0.0/10",  # carrier-grade NAT, Alibaba's metadata
+        "168.63.129.16/32",  # Azure's platform address
+        "192.0.0.0/24",
+        "192.88.99.0/24",  # 6to4 relays
+        "224.0.0.0/4",
+        "240.0.0.0/4",
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class AllowRule:
+    """One entry of `egress.allow`. With a port it also lifts `egress.deny_ports` for that port."""
+
+    network: Network
+    port: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EgressPolicy:
+    """The operator's rules. `refusal` and `url_refusal` return the rule that was broken, or None."""
+
+    allow: tuple[AllowRule, ...] = ()
+    require_https: bool = True
+    deny_ports: frozenset[int] = frozenset()
+
+    def refusal(self, address: str, port: int) -> str | None:
+        """Why `address` (text of an IP address, as dialled) and `port` must not be connected to."""
+        try:
+            ip = ip_address(address)
+        except ValueError:
+            return "not an IP address"
+        rules = [rule for rule in self.allow if ip in rule.network and rule.port in (None, port)]
+        if port in self.deny_ports and not any(rule.port == port for rule in rules):
+            return f"port {port} is in egress.deny_ports"
+        if rules or is_public(address):
+            return None
+        return "the address is not public; egress.allow can permit its network"
+
+    def scheme_refusal(self, scheme: str) -> str | None:
+        """Why a URL with this scheme must not be sent to."""
+        if self.require_https and scheme != "https":
+            return "the URL is not https; egress.require_https = false permits it"
+        return None
+
+
+def parse_allow_rule(text: str) -> AllowRule:
+    """`CIDR`, `CIDR:port` or `[IPv6 CIDR]:port`. Raises ValueError with the rule that was broken."""
+    network, port = text, None
+    if text.startswith("["):
+        network, _, rest = text[1:].partition("]")
+        if rest and not rest.startswith(":"):
+            raise ValueError("after ']' comes ':port'")
+        port = rest.removeprefix(":") or None
+    elif text.count(":") == 1:
+        network, _, port = text.partition(":")
+    if port is not None and not (port.isascii() and port.isdigit() and 0 < int(port) < 65_536):
+        raise ValueError(f"{port!r} is not a port")
+    return AllowRule(ip_network(network), int(port) if port is not None else None)
+
+
+@lru_cache(maxsize=4096)
+def is_public(address: str) -> bool:
+    """Whether `address` is a public unicast address that embeds no other one."""
+    try:
+        ip = ip_address(address)
+    except ValueError:
+        return False
+    if isinstance(ip, IPv6Address):
+        if ip.scope_id or ip.ipv4_mapped:
+            return False
+        return ip in _GLOBAL_UNICAST_6 and ip.is_global and not _in_any(ip, _DENIED_6)
+    return ip.is_global and not ip.is_multicast and not _in_any(ip, _DENIED_4)
+
+
+def _in_any(ip: IPv4Address | IPv6Address, networks: Iterable[Network]) -> bool:
+    return any(ip in network for network in networks)
+
+
+def check_url(url: str) -> SplitResult:
+    """The parts of a webhook's URL. Raises ValueError that says which rule it breaks, without quoting it.
+
+    Refuses what parsers read differently from one another: control characters, blanks, userinfo,
+    backslashes, `%` in the host, ports out of range. Names and addresses alike are judged when dialled.
+    """
+    if not url or len(url) > MAX_URL_LENGTH:
+        raise ValueError(f"a URL has 1 to {MAX_URL_LENGTH} characters")
+    if not url.isascii() or not url.isprintable() or " " in url or "\\" in url:
+        raise ValueError("a URL holds printable ASCII characters only, without blanks and backslashes")
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        raise ValueError("the URL cannot be parsed") from None
+    if parts.scheme not in _SCHEMES:
+        raise ValueError("a URL begins with https:// (or http://)")
+    if "@" in parts.netloc:
+        raise ValueError("a URL must not hold a user name or password; use headers")
+    if not parts.hostname or "%" in parts.netloc:
+        raise ValueError("the URL has no valid host")
+    if port == 0:
+        raise ValueError("port 0 cannot be connected to")
+    return parts
+
+
+def port_of(parts: SplitResult) -> int:
+    return parts.port or _DEFAULT_PORTS[parts.scheme]

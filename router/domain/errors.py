@@ -1,0 +1,22 @@
+"""The error root of the project. Every exception that we raise on purpose descends from RouterError."""
+
+
+class RouterError(Exception):
+    """Something that the program expected to be possible went wrong; the text is one clear sentence."""
+
+
+class DependencyUnavailable(RouterError):
+    """RabbitMQ or MongoDB cannot be reached now; trying later may help (exit code 69 at start)."""
+
+
+class ConfigurationRefused(RouterError):
+    """A peer refuses what the configuration asks for; only an operator can help (exit code 78)."""
+
+
+class InvalidInput(RouterError):
+    """A value from outside breaks a rule. `field` names it in the caller's words."""
+
+    def __init__(self, field: str, message: str) -> None:
+        super().__init__(f"{field}: {message}")
+        self.field = field
+        self.message = message

@@ -1,0 +1,43 @@
+"""Which HTTP headers a webhook may add to its requests. Decides on names and values; touches nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+Headers = tuple[tuple[str, str], ...]
+
+MAX_HEADERS: Final = 50
+MAX_HEADER_VALUE_LENGTH: Final = 4096
+
+_NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,256}")
+"""A token of RFC 9110, 5.6.2."""
+_VALUE: Final = re.compile(r"[\x20-\x7e\t]*")
+# Names that belong to HTTP itself, to proxies on the way, or to us.
+FORBIDDEN_NAMES: Final = frozenset({
+    "accept-encoding", "age", "cache-control", "connection", "content-encoding", "content-length",
+    "content-type", "cookie", "date", "expect", "expires", "forwarded", "host", "keep-alive", "pragma", "te",
+    "traceparent", "tracestate", "trailer", "trailers", "transfer-encoding", "upgrade", "user-agent", "via",
+    "warning",
+})  # fmt: skip
+FORBIDDEN_PREFIXES: Final = ("proxy-", "webhook-", "x-webhook-", "x-forwarded-", "svix-", "x-amz", "x-goog")
+
+
+def check_headers(value: object) -> Headers:
+    """The headers in an object of names and values. Raises ValueError, which never quotes a value."""
+    if value is None:
+        return ()
+    if not isinstance(value, Mapping) or len(value) > MAX_HEADERS:
+        raise ValueError(f"must be an object of at most {MAX_HEADERS} names and values")
+    return tuple(_check_header(name, text) for name, text in value.items())
+
+
+def _check_header(name: object, text: object) -> tuple[str, str]:
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise ValueError("a name is not an HTTP token")
+    if name.lower() in FORBIDDEN_NAMES or name.lower().startswith(FORBIDDEN_PREFIXES):
+        raise ValueError(f"{name.lower()} cannot be set")
+    if not isinstance(text, str) or len(text) > MAX_HEADER_VALUE_LENGTH or not _VALUE.fullmatch(text):
+        raise ValueError(f"the value of {name.lower()} must be printable ASCII text")
+    return name, text

@@ -1,0 +1,390 @@
+"""What the application calls: narrow protocols that adapters fulfil. Types only; touches nothing."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Final, Protocol
+
+from router.domain.delivery import Attempt, Claim, Delivery, DeliveryId, DeliveryStatus
+from router.domain.event import AccountId, Event, EventKey, EventType, Rejection
+from router.domain.matching import Verdict
+from router.domain.outcome import SendResult
+from router.domain.retry import Again, End
+from router.domain.webhook import Suspension, Webhook, WebhookId
+
+# --- time ------------------------------------------------------------------------------------------
+
+
+class Clock(Protocol):
+    """Time as the store sees it: leases and schedules are compared on one clock, whatever this host's says."""
+
+    def now(self) -> datetime:
+        """The store's time, UTC, to the millisecond."""
+
+    def wall(self) -> float:
+        """This host's unix seconds; what signatures carry."""
+
+    async def sleep(self, seconds: float) -> None: ...
+
+
+# --- events in -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageProperties:
+    """The AMQP properties that decoding may use. Headers keep their scalar values only."""
+
+    content_type: str | None = None
+    content_encoding: str | None = None
+    message_id: str | None = None
+    type: str | None = None
+    timestamp: datetime | None = None
+    headers: Mapping[str, str | int | bool] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RawMessage:
+    """The bytes of a message and where they came from, enough to publish it again."""
+
+    body: bytes
+    source: str
+    exchange: str
+    routing_key: str
+    properties: MessageProperties
+    received_at: datetime
+    redelivered: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intake:
+    """One message taken from the broker: understood or rejected. `born_at` is the event's time on our clock."""
+
+    content: Event | Rejection
+    raw: RawMessage
+    born_at: datetime
+    tag: object
+    """The source's own handle for `Source.settle`."""
+
+
+class Source(Protocol):
+    """Where events come from. Nothing is taken from the broker for good before `settle`."""
+
+    async def take(self, limit: int) -> Sequence[Intake]:
+        """What has arrived, in order, at most `limit`; waits while there is nothing. Empty once stopped."""
+
+    async def settle(self, taken: Sequence[Intake]) -> None:
+        """Acknowledge a whole batch as returned by `take`, after what it caused is durable. A channel that is
+        gone is no error: its messages come again."""
+
+
+# --- definitions -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DefinitionChange:
+    """What the store says now about one account or one webhook; None: it is gone."""
+
+    account_id: AccountId | None = None
+    webhooks_enabled: bool | None = None
+    webhook_id: WebhookId | None = None
+    webhook: Webhook | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DefinitionSnapshot:
+    """Every definition at one moment."""
+
+    enabled_accounts: frozenset[AccountId]
+    webhooks: Mapping[WebhookId, Webhook]
+
+
+class DefinitionStore(Protocol):
+    """The definitions that the platform's back office writes, and the router's own suspensions beside them."""
+
+    def follow(self) -> AsyncIterator[DefinitionSnapshot | Sequence[DefinitionChange]]:
+        """First a snapshot, then batches of changes within the contract's bound; a new snapshot whenever
+        history was lost. Goes on through outages of the store; ends only with its task."""
+
+    async def fetch(self, webhook_id: WebhookId) -> Webhook | None:
+        """One webhook as it is in the store now, for when memory may be behind."""
+
+    async def suspend(self, webhook_id: WebhookId, suspension: Suspension) -> None: ...
+
+    async def mark_failing(self, webhook_id: WebhookId, since: datetime) -> None:
+        """Remember the first failure after a success; an earlier one that is stored stays."""
+
+    async def mark_healthy(self, webhook_id: WebhookId) -> None: ...
+
+
+# --- deliveries, the writing side ------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedDelivery:
+    """A delivery to be stored. `leased` says that this worker attempts it as soon as it is durable;
+    otherwise any worker finds it. `ended` is set where it is over before any attempt."""
+
+    webhook_id: WebhookId
+    url: str
+    not_after: datetime | None
+    leased: bool
+    ended: End | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedEvent:
+    """An event with the verdict on every webhook of its account and the deliveries that follow."""
+
+    event: Event
+    born_at: datetime
+    account_enabled: bool
+    trace: Sequence[tuple[WebhookId, Verdict]]
+    deliveries: Sequence[PlannedDelivery]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """A message that could not be understood, with the reason."""
+
+    raw: RawMessage
+    rejection: Rejection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What an attempt changed: the log entry (None where nothing was attempted) and what comes next."""
+
+    claim: Claim
+    attempt: Attempt | None
+    next: Again | End
+    url: str | None = None
+    keep_lease: bool = False
+    """This worker goes on to hold the delivery in memory until its next attempt."""
+
+
+class DeliveryStore(Protocol):
+    """Events and deliveries, written in batches. Every write may be repeated without doubling anything."""
+
+    async def admit(self, planned: Sequence[PlannedEvent]) -> Sequence[Claim]:
+        """Make events and their deliveries durable. An event that is already there keeps its first plan, and only
+        deliveries of that plan that are missing are added. Returns the claims that this worker now holds."""
+
+    async def claim(self, limit: int, *, except_for: Collection[WebhookId]) -> Sequence[Claim]:
+        """Take up to `limit` due deliveries, the longest due first, none of the webhooks in `except_for`.
+        One whose event is gone (retention) ends as expired here and is not returned."""
+
+    async def record(self, results: Sequence[Result]) -> Sequence[Result]:
+        """Write results whose fence still holds. Returns those whose delivery was taken over meanwhile."""
+
+    async def renew(self, claims: Sequence[Claim]) -> None:
+        """Hold on to claims for another lease."""
+
+    async def release(self, claims: Sequence[Claim], *, due_in: timedelta = timedelta()) -> None:
+        """Give claims back, to be found by any worker after `due_in`."""
+
+    async def hold(self, claims: Sequence[Claim]) -> None:
+        """Give claims of a paused webhook back, to rest until `wake` (or until they are too old)."""
+
+    async def wake(self, webhook_id: WebhookId | None) -> int:
+        """Make the held deliveries of a webhook, or of all, due now; their number."""
+
+    async def cancel(self, webhook_id: WebhookId) -> int:
+        """Cancel the pending deliveries of a deleted webhook; their number."""
+
+
+class DeadLetterStore(Protocol):
+    """Where messages go that could not be understood."""
+
+    async def bury(self, letters: Sequence[DeadLetter]) -> None:
+        """Make dead letters durable; one that comes again because its ack was lost is stored once."""
+
+
+class Upkeep(Protocol):
+    """What keeps the store small."""
+
+    async def forget_payloads(self, now: datetime) -> int:
+        """Take out the payloads whose retention is over; their number."""
+
+
+# --- HTTP out --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutgoingRequest:
+    """One POST. `headers` are complete but for what HTTP itself needs (host, content-length)."""
+
+    url: str
+    headers: Mapping[str, str]
+    body: bytes
+    timeout: timedelta
+
+
+class Sender(Protocol):
+    """Sends one request within its timeout. Whatever the other side does is a value, not an exception."""
+
+    async def send(self, request: OutgoingRequest) -> SendResult: ...
+
+
+# --- the reading side: the API, the console and the CLI --------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryFilter:
+    """Which deliveries to list; None and empty leave a dimension open. `number_prefix` is `numbers.search_prefix`.
+
+    Times are of reception; `from_` is inclusive and `to` exclusive.
+    """
+
+    account_id: AccountId | None = None
+    webhook_id: WebhookId | None = None
+    event_type: EventType | None = None
+    status: DeliveryStatus | None = None
+    event_id: str | None = None
+    call_id: str | None = None
+    user_id: str | None = None
+    number_prefix: str | None = None
+    from_: datetime | None = None
+    to: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Position:
+    """The last item of a page, in the order of lists: newest first, then by id downwards."""
+
+    at: datetime
+    id: str
+
+
+UNDATED: Final = datetime.min.replace(tzinfo=UTC)
+"""The place in time of what has none: before everything else."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryCounts:
+    """How often a webhook was sent to, over the log that is kept. `failed` counts every end but success."""
+
+    total: int = 0
+    delivered: int = 0
+    failed: int = 0
+    pending: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredEvent:
+    """An event with its trace as it was decided on reception. `payload` is None once its retention is over."""
+
+    key: EventKey
+    account_id: AccountId
+    event_id: str
+    type: EventType
+    name: str | None
+    call_id: str | None
+    user_id: str | None
+    sequence: int | None
+    tracking_number: str | None
+    occurred_at: datetime | None
+    received_at: datetime
+    source: str
+    account_enabled: bool
+    trace: Sequence[tuple[WebhookId, Verdict]]
+    trace_truncated: bool
+    payload: bytes | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredDeadLetter:
+    """A dead letter as listed; `raw` only where one was asked for. `head` is the beginning of the body, as text."""
+
+    id: str
+    received_at: datetime
+    source: str
+    exchange: str
+    routing_key: str
+    reason: str
+    detail: str
+    size: int
+    content_type: str | None
+    head: str
+    requeued_at: datetime | None = None
+    raw: RawMessage | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredAccount:
+    """One account's switch."""
+
+    id: AccountId
+    webhooks_enabled: bool
+
+
+class Reader(Protocol):
+    """What people look up. Every method answers from an index; none of them can change anything."""
+
+    async def account(self, account_id: AccountId) -> StoredAccount | None: ...
+
+    async def webhook(self, webhook_id: WebhookId) -> Webhook | None: ...
+
+    async def webhooks_by_id(self, webhook_ids: Collection[WebhookId]) -> Mapping[WebhookId, Webhook]:
+        """Those that exist still."""
+
+    async def webhooks(
+        self, *, account_id: AccountId | None, event_type: EventType | None, after: Position | None, limit: int
+    ) -> Sequence[Webhook]:
+        """Newest first by `created_at`; a webhook without one stands at UNDATED, so it comes last."""
+
+    async def count_webhooks(self, *, account_id: AccountId | None, event_type: EventType | None) -> int: ...
+
+    async def delivery_counts(self, webhook_ids: Sequence[WebhookId]) -> Mapping[WebhookId, DeliveryCounts]: ...
+
+    async def delivery(self, delivery_id: DeliveryId) -> tuple[Delivery, bytes | None] | None:
+        """One delivery and the payload that is sent; None in its place once its retention is over."""
+
+    async def deliveries(self, where: DeliveryFilter, *, after: Position | None, limit: int) -> Sequence[Delivery]: ...
+
+    async def count_deliveries(self, where: DeliveryFilter) -> int: ...
+
+    async def event(self, account_id: AccountId, event_id: str) -> StoredEvent | None: ...
+
+    async def events_of_call(self, account_id: AccountId, call_id: str, limit: int) -> Sequence[StoredEvent]:
+        """In the order of reception."""
+
+    async def deliveries_of_events(self, events: Sequence[StoredEvent]) -> Mapping[EventKey, Sequence[Delivery]]:
+        """The deliveries that each event led to, in the order of its trace; every event has an entry."""
+
+    async def dead_letters(self, *, after: Position | None, limit: int) -> Sequence[StoredDeadLetter]: ...
+
+    async def count_dead_letters(self) -> int: ...
+
+    async def dead_letter(self, letter_id: str) -> StoredDeadLetter | None:
+        """One dead letter with its raw message."""
+
+
+# --- managing --------------------------------------------------------------------------------------
+
+
+class Registry(Protocol):
+    """Writes definitions as the back office would, and settles dead letters."""
+
+    async def set_account(self, account_id: AccountId, *, webhooks_enabled: bool) -> None: ...
+
+    async def add_webhook(self, webhook: Webhook, secret: str | None) -> None:
+        """Raises InvalidInput where the id is taken."""
+
+    async def set_enabled(self, webhook_id: WebhookId, *, enabled: bool, at: datetime) -> bool:
+        """False where there is no such webhook."""
+
+    async def unsuspend(self, webhook_id: WebhookId) -> bool:
+        """Forget suspension and failures; False where there were none."""
+
+    async def delete_webhook(self, webhook_id: WebhookId) -> bool: ...
+
+    async def mark_requeued(self, letter_id: str, at: datetime) -> None: ...
+
+
+class Publisher(Protocol):
+    """Publishes to the broker with confirms; returns once the broker has taken the message."""
+
+    async def publish(self, *, exchange: str, routing_key: str, body: bytes, properties: MessageProperties) -> None:
+        """Raises DependencyUnavailable where the broker cannot be reached or no queue took the message."""

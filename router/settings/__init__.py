@@ -1,0 +1,46 @@
+"""The configuration: every setting, read from flags, environment and a TOML file into frozen values.
+This file names what the composition root may use; the work is done in `loading.py`.
+"""
+
+from router.settings.loading import DEFAULT_CONFIG, Setting, Settings, describe, load_settings
+from router.settings.problems import Problem, SettingsError, render_problems
+from router.settings.publishers import SourceFields, SourceSettings, TimeFormat
+from router.settings.sections import (
+    AmqpSettings,
+    ApiSettings,
+    DeliverySettings,
+    EgressSettings,
+    LimitsSettings,
+    LogSettings,
+    MongoSettings,
+    NumbersSettings,
+    RetentionSettings,
+    ScheduleSettings,
+)
+from router.settings.values import EMBEDDED, AllowedNetwork
+
+__all__ = [
+    "DEFAULT_CONFIG",
+    "EMBEDDED",
+    "AllowedNetwork",
+    "AmqpSettings",
+    "ApiSettings",
+    "DeliverySettings",
+    "EgressSettings",
+    "LimitsSettings",
+    "LogSettings",
+    "MongoSettings",
+    "NumbersSettings",
+    "Problem",
+    "RetentionSettings",
+    "ScheduleSettings",
+    "Setting",
+    "Settings",
+    "SettingsError",
+    "SourceFields",
+    "SourceSettings",
+    "TimeFormat",
+    "describe",
+    "load_settings",
+    "render_problems",
+]

@@ -1,0 +1,263 @@
+"""The value types of the settings: each takes what people write and says what is wrong with the rest.
+Reads the time zone database and the list of countries; touches nothing else.
+
+No message quotes its value: values can hold passwords, and `problems.py` decides what may be shown.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Annotated, Final
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+import phonenumbers
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+
+from router.domain.fields import parse_path
+
+EMBEDDED: Final = "embedded"
+"""The value of `mongo.url` that starts a local MongoDB-compatible server."""
+MIN_TOKEN_LENGTH: Final = 8
+MAX_AMQP_NAME_BYTES: Final = 255
+"""Exchange, queue and routing names are AMQP 0-9-1 short strings."""
+
+
+class KeyedError(ValueError):
+    """A rule over several keys is broken: `path` leads from the checked value to the key to blame."""
+
+    def __init__(self, path: tuple[str | int, ...], value: object, message: str) -> None:
+        super().__init__(message)
+        self.path = path
+        self.value = value
+
+
+# ------------------------------------------------------------------------------------------ numbers
+
+
+def _refuse_booleans(value: object) -> object:
+    # pydantic takes `true` for 1, and in a file that is a mistake nobody would find.
+    if isinstance(value, bool):
+        raise ValueError("must be a number, not true or false")
+    return value
+
+
+NUMBER: Final = BeforeValidator(_refuse_booleans)
+
+
+def _none_from_word(value: object) -> object:
+    # TOML has no null.
+    return None if isinstance(value, str) and value.strip().lower() in {"none", "null"} else value
+
+
+NONE_WORD: Final = BeforeValidator(_none_from_word)
+
+
+# ------------------------------------------------------------------------------------------- secrets
+
+
+def _clean(secret: SecretStr) -> str:
+    """The text of a secret without the blanks and the newline that come with files and copy-and-paste."""
+    text = secret.get_secret_value().strip()
+    if any(character.isspace() or not character.isprintable() for character in text):
+        raise ValueError("must not hold blanks or control characters")
+    return text
+
+
+def _check_amqp_url(secret: SecretStr) -> SecretStr:
+    text = _clean(secret)
+    if not text.lower().startswith(("amqp://", "amqps://")):
+        raise ValueError("must begin with amqp:// or amqps://")
+    try:
+        parts = urlsplit(text)
+        host, _port = parts.hostname, parts.port
+    except ValueError:
+        # The library's own text would quote a part of the password, hence `from None`.
+        raise ValueError(
+            "is no URL that can be read: inside a password, '/' is written %2F, '@' %40, ':' %3A and '#' %23"
+        ) from None
+    if not host:
+        raise ValueError("names no host")
+    return SecretStr(text)
+
+
+def _check_mongo_url(secret: SecretStr) -> SecretStr:
+    text = _clean(secret)
+    if text == EMBEDDED:
+        return SecretStr(text)
+    scheme, separator, rest = text.partition("://")
+    if not separator or scheme not in {"mongodb", "mongodb+srv"}:
+        raise ValueError(f"must begin with mongodb:// or mongodb+srv://, or be the word {EMBEDDED}")
+    hosts = re.split(r"[/?]", rest.rpartition("@")[2], maxsplit=1)[0]
+    if not all(hosts.split(",")):
+        raise ValueError("names no host")
+    return SecretStr(text)
+
+
+def _check_token(secret: SecretStr) -> SecretStr:
+    text = secret.get_secret_value()
+    if not re.fullmatch(r"[!-~]*", text):
+        raise ValueError("must be printable ASCII without spaces")
+    if len(text) < MIN_TOKEN_LENGTH:
+        raise ValueError(f"is too short: at least {MIN_TOKEN_LENGTH} characters")
+    return secret
+
+
+AmqpUrl = Annotated[SecretStr, AfterValidator(_check_amqp_url)]
+MongoUrl = Annotated[SecretStr, AfterValidator(_check_mongo_url)]
+Token = Annotated[SecretStr, AfterValidator(_check_token)]
+
+
+# ------------------------------------------------------------------------------------------- network
+
+
+@dataclass(frozen=True, slots=True)
+class AllowedNetwork:
+    """Addresses that the egress policy lets through although they are not public; `port` None means any."""
+
+    network: IPv4Network | IPv6Network
+    port: int | None = None
+
+    def __str__(self) -> str:
+        if self.port is None:
+            return str(self.network)
+        text = f"[{self.network}]" if self.network.version == 6 else str(self.network)
+        return f"{text}:{self.port}"
+
+
+_BRACKETED = re.compile(r"\[(?P<network>[^\[\]]*)\](?::(?P<port>.*))?", re.DOTALL)
+_IPV4_WITH_PORT = re.compile(r"(?P<network>[^:\[\]]*):(?P<port>[^:]*)", re.DOTALL)
+
+
+def parse_allowed_network(text: str) -> AllowedNetwork:
+    """Parse `CIDR`, `CIDR:port` or `[IPv6 CIDR]:port`; a bare address is a network of one.
+
+    Raises ValueError with the right form where the meaning is plain.
+    """
+    match = _BRACKETED.fullmatch(text.strip()) or _IPV4_WITH_PORT.fullmatch(text.strip())
+    network, port = (match["network"], match["port"]) if match else (text.strip(), None)
+    return AllowedNetwork(_parse_network(network), None if port is None else _parse_port(port))
+
+
+def _parse_network(text: str) -> IPv4Network | IPv6Network:
+    if "%" in text:
+        raise ValueError("has a zone: networks are the same on every interface here")
+    try:
+        return ip_network(text)
+    except ValueError:
+        pass
+    try:
+        wider = ip_network(text, strict=False)
+    except ValueError:
+        if "/" in text and text.count(":") > 1:
+            raise ValueError("is no network; IPv6 with a port is written [fd00::/8]:8443") from None
+        # A name would be resolved by whoever owns its zone, so the list could be widened from outside.
+        raise ValueError("is no network like 10.0.0.0/8 or 10.0.0.5:8443; names are not taken") from None
+    raise ValueError(f"has host bits set: the network is {wider}")
+
+
+def _parse_port(text: str) -> int:
+    if re.fullmatch(r"[0-9]{1,5}", text) and 1 <= int(text) <= 65535:
+        return int(text)
+    raise ValueError("has a port that is no number from 1 to 65535")
+
+
+def _read_allowed_network(value: object) -> AllowedNetwork:
+    if isinstance(value, AllowedNetwork):
+        return value
+    if not isinstance(value, str):
+        raise ValueError("must be text like 10.0.0.0/8 or 10.0.0.5:8443")
+    return parse_allowed_network(value)
+
+
+Allow = Annotated[AllowedNetwork, BeforeValidator(_read_allowed_network)]
+Port = Annotated[int, Field(ge=0, le=65535), NUMBER]
+
+
+# ------------------------------------------------------------------------------------ places and names
+
+
+def _check_country(value: str) -> str:
+    country = value.strip().upper()
+    if country not in phonenumbers.SUPPORTED_REGIONS:
+        raise ValueError("must be an ISO 3166 alpha-2 country with a numbering plan, like FR, BE or GB")
+    return country
+
+
+def _check_time_zone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (OSError, ValueError, LookupError):
+        # A folder of the database is an OSError, a path out of it a ValueError, an unknown name a KeyError.
+        raise ValueError("must be a time zone of the IANA database, like Europe/Paris or UTC") from None
+    return value
+
+
+def _check_amqp_name(value: str) -> str:
+    if not value or not value.isprintable():
+        raise ValueError("must be printable text that is not empty")
+    if len(value.encode("utf-8", "surrogatepass")) > MAX_AMQP_NAME_BYTES:
+        raise ValueError(f"must be at most {MAX_AMQP_NAME_BYTES} bytes long")
+    return value
+
+
+def _check_queue(value: str) -> str:
+    if value.startswith("amq."):
+        raise ValueError("must not begin with 'amq.': the broker keeps those names for itself")
+    return value
+
+
+def _check_database(value: str) -> str:
+    # The stricter list of https://www.mongodb.com/docs/manual/reference/limits/#naming-restrictions
+    if not re.fullmatch(r"[^/\\. \"$*<>:|?\x00]{1,63}", value):
+        raise ValueError('must be 1 to 63 characters without blanks and without / \\ . " $ * < > : | ?')
+    return value
+
+
+Country = Annotated[str, AfterValidator(_check_country)]
+TimeZone = Annotated[str, AfterValidator(_check_time_zone)]
+AmqpName = Annotated[str, AfterValidator(_check_amqp_name)]
+QueueName = Annotated[AmqpName, AfterValidator(_check_queue)]
+DatabaseName = Annotated[str, AfterValidator(_check_database)]
+
+
+# ------------------------------------------------------------------------------- reading other publishers
+
+
+def _one_or_many(value: object) -> object:
+    return (value,) if isinstance(value, str) else value
+
+
+def _check_path(value: str) -> str:
+    parse_path(value)
+    return value
+
+
+def _check_decode_step(value: str) -> str:
+    if value in {"gzip", "zlib", "base64"} or (value.startswith("form:") and value != "form:"):
+        return value
+    raise ValueError("must be gzip, zlib, base64 or form:FIELD")
+
+
+def _check_binding_arguments(value: object) -> object:
+    if not isinstance(value, Mapping):
+        return value
+    for key, argument in value.items():
+        if not isinstance(argument, str | int | float):
+            raise KeyedError((str(key),), argument, "must be text, a number, true or false")
+    if value.get("x-match", "all") not in {"all", "any", "all-with-x", "any-with-x"}:
+        raise KeyedError(("x-match",), value["x-match"], "must be all, any, all-with-x or any-with-x")
+    return value
+
+
+FieldPaths = Annotated[
+    tuple[Annotated[str, AfterValidator(_check_path)], ...],
+    Field(max_length=16),
+    BeforeValidator(_one_or_many),
+]
+"""Where one logical field is found: paths in the order of trying; written as one text or as a list."""
+DecodeStep = Annotated[str, AfterValidator(_check_decode_step)]
+BindingArguments = Annotated[dict[str, str | int | float | bool], BeforeValidator(_check_binding_arguments)]

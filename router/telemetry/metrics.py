@@ -1,0 +1,48 @@
+"""Every metric of the router: name, labels and meaning. Knows no business; label values are bounded sets.
+
+No metric carries an account, a webhook, a URL or a number: those are in the delivery documents.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+_DELAY_BUCKETS: Final = (0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
+_DURATION_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+
+class Metrics:
+    """The router's metrics on one registry; one instance per process."""
+
+    def __init__(self, version: str) -> None:
+        self.registry = CollectorRegistry()
+        prefix = "webhook_router_"
+
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(prefix + name, text, labels, registry=self.registry)
+
+        def gauge(name: str, text: str, *labels: str) -> Gauge:
+            return Gauge(prefix + name, text, labels, registry=self.registry)
+
+        def histogram(name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+            return Histogram(prefix + name, text, labels, buckets=buckets, registry=self.registry)
+
+        self.events_received = counter("events_received", "Events stored, by type.", "type")
+        self.events_unmatched = counter("events_unmatched", "Events that no webhook matched, by type.", "type")
+        self.dead_letters = counter("dead_letters", "Messages that could not be understood, by reason.", "reason")
+        self.acks_lost = counter("acks_lost", "Batches whose channel was gone before the ack; they come again.")
+        self.attempts = counter("delivery_attempts", "Attempts, by outcome and error.", "outcome", "error")
+        self.deliveries = counter("deliveries", "Deliveries that ended, by status.", "status")
+        self.results_lost = counter("results_lost", "Results not recorded because another worker took over.")
+        self.first_attempt_delay = histogram(
+            "event_to_first_attempt_seconds", "From reception to the first attempt.", _DELAY_BUCKETS, "type"
+        )
+        self.attempt_duration = histogram("attempt_duration_seconds", "Duration of an attempt.", _DURATION_BUCKETS)
+        self.in_flight = gauge("in_flight", "Attempts in flight.")
+        self.held = gauge("held", "Deliveries held in memory.")
+        self.webhooks = gauge("webhooks", "Webhook definitions in memory.")
+        self.consumer_alive = gauge("consumer_alive", "Whether the consumer of a source is subscribed.", "source")
+        self.store_up = gauge("store_up", "Whether the last call to MongoDB succeeded.")
+        gauge("build_info", "The running version.", "version").labels(version).set(1)

@@ -1,0 +1,223 @@
+"""What a request may say in its query string, as pydantic models: the parser and the OpenAPI document use the same.
+
+Text in, typed values out; touches nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Final, TypeVar
+
+from multidict import MultiMapping
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationError
+from pydantic_core import ErrorDetails
+
+from router.application.queries import DEFAULT_LIMIT, MAX_LIMIT, PageRequest, WebhookFilter, decode_cursor
+from router.domain.delivery import DeliveryStatus
+from router.domain.errors import InvalidInput
+from router.domain.event import AccountId, EventType
+from router.domain.numbers import MIN_SEARCH_DIGITS, search_prefix
+from router.domain.webhook import WebhookId, WebhookState
+from router.ports import DeliveryFilter, Position
+from router.web.problems import FieldError, invalid_request
+
+Query = TypeVar("Query", bound=BaseModel)
+
+_TIME: Final = re.compile(
+    r"(?P<seconds>\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d)(?:\.(?P<fraction>\d+))?(?P<offset>[Zz]|[+-]\d\d:\d\d)", re.ASCII
+)
+
+
+# --- values ----------------------------------------------------------------------------------------
+
+
+def parse_time(text: object) -> datetime:
+    """A point in time from RFC 3339 text with an offset, UTC, rounded up to the millisecond.
+
+    The store keeps milliseconds: what is at or after 0.0001 s is there at or after 0.001 s, and the same for before.
+    """
+    match = _TIME.fullmatch(text) if isinstance(text, str) else None
+    if match is None:
+        hint = "; write '+' as %2B in a URL" if isinstance(text, str) and " " in text else ""
+        raise ValueError(f"must be a date and time with an offset, like 2026-11-24T03:30:00Z{hint}")
+    fraction = match["fraction"] or ""
+    milliseconds = int(fraction[:3].ljust(3, "0")) + bool(fraction[3:].strip("0"))
+    try:
+        moment = datetime.fromisoformat(match["seconds"].upper() + match["offset"].upper())
+        return moment.astimezone(UTC) + timedelta(milliseconds=milliseconds)
+    except (ValueError, OverflowError):
+        raise ValueError("is no date and time that exists") from None
+
+
+def _parse_whole_number(text: object) -> object:
+    # Only digits: int() would also take blanks, signs, underscores and the digits of other scripts.
+    if isinstance(text, str):
+        if not re.fullmatch(r"[0-9]{1,9}", text):
+            raise ValueError("must be a whole number")
+        return int(text)
+    return text
+
+
+def _parse_flag(text: object) -> bool:
+    if text not in ("true", "false"):
+        raise ValueError("must be true or false")
+    return text == "true"
+
+
+def _parse_cursor(text: object) -> Position:
+    try:
+        return decode_cursor(str(text))
+    except InvalidInput as error:
+        raise ValueError(error.message) from None
+
+
+_TimeText = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+
+Text = Annotated[str, Field(min_length=1)]
+Time = Annotated[datetime, PlainValidator(parse_time, json_schema_input_type=_TimeText)]
+Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT), BeforeValidator(_parse_whole_number)]
+Flag = Annotated[bool, PlainValidator(_parse_flag, json_schema_input_type=bool)]
+Cursor = Annotated[Position, PlainValidator(_parse_cursor, json_schema_input_type=str)]
+# Enums arrive as text, which strict models refuse by default.
+EventTypeText = Annotated[EventType, Field(strict=False)]
+StatusText = Annotated[DeliveryStatus, Field(strict=False)]
+StateText = Annotated[WebhookState, Field(strict=False)]
+
+
+# --- query strings ---------------------------------------------------------------------------------
+
+
+class NoQuery(BaseModel):
+    """No parameters; the base of all others."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class PageQuery(NoQuery):
+    """Which part of a list, newest first."""
+
+    limit: Limit = Field(default=DEFAULT_LIMIT, description="Items on a page.", examples=[50])
+    cursor: Cursor | None = Field(default=None, description="`next_cursor` of the page before.")
+    include_total: Flag = Field(
+        default=False, description="Add `total`, the number of all matches, which costs a count."
+    )
+
+    def page(self) -> PageRequest:
+        return PageRequest(limit=self.limit, after=self.cursor, with_total=self.include_total)
+
+
+class WebhookQuery(PageQuery):
+    """Which webhooks."""
+
+    account_id: Text | None = Field(default=None, description="Webhooks of this account.", examples=["1042"])
+    event_type: EventTypeText | None = Field(default=None, description="Webhooks for this type of event.")
+    state: StateText | None = Field(
+        default=None,
+        description="Webhooks in this state. A page may then be short, or empty, although `next_cursor` leads on.",
+    )
+
+    def filter(self) -> WebhookFilter:
+        return WebhookFilter(
+            account_id=AccountId(self.account_id) if self.account_id else None,
+            event_type=self.event_type,
+            state=self.state,
+        )
+
+
+class DeliveryQuery(PageQuery):
+    """Which deliveries; all conditions hold together."""
+
+    account_id: Text | None = Field(default=None, description="Deliveries of this account.", examples=["1042"])
+    webhook_id: Text | None = Field(default=None, description="Deliveries to this webhook.")
+    event_type: EventTypeText | None = Field(default=None, description="Deliveries of this type of event.")
+    status: StatusText | None = Field(default=None, description="Deliveries that stand here.")
+    event_id: Text | None = Field(default=None, description="Deliveries of the event with this id.")
+    call_id: Text | None = Field(default=None, description="Deliveries of one conversation.")
+    user_id: Text | None = Field(default=None, description="Deliveries of events by this user.")
+    number: Text | None = Field(
+        default=None,
+        description="A phone number in any format, or at least its last "
+        f"{MIN_SEARCH_DIGITS} digits: finds caller, tracking and redirection numbers.",
+        examples=["06 39 98 11 22", "+33639981122", "1122"],
+    )
+    from_: Time | None = Field(
+        default=None, alias="from", description="Received at or after this time.", examples=["2026-11-24T00:00:00Z"]
+    )
+    to: Time | None = Field(
+        default=None, description="Received before this time.", examples=["2026-11-25T00:00:00+01:00"]
+    )
+
+    def filter(self, country: str) -> DeliveryFilter:
+        """The search, with a number as dialled in `country`. Raises InvalidInput for what is wrong together."""
+        if self.from_ is not None and self.to is not None and self.from_ >= self.to:
+            raise InvalidInput("from", "must be before to")
+        return DeliveryFilter(
+            account_id=AccountId(self.account_id) if self.account_id else None,
+            webhook_id=WebhookId(self.webhook_id) if self.webhook_id else None,
+            event_type=self.event_type,
+            status=self.status,
+            event_id=self.event_id,
+            call_id=self.call_id,
+            user_id=self.user_id,
+            number_prefix=_number_prefix(self.number, country),
+            from_=self.from_,
+            to=self.to,
+        )
+
+
+class AccountQuery(NoQuery):
+    """Whose event or call: ids are unique inside an account only."""
+
+    account_id: Text = Field(description="The account that the event or call belongs to.", examples=["1042"])
+
+
+def _number_prefix(number: str | None, country: str) -> str | None:
+    if number is None:
+        return None
+    try:
+        return search_prefix(number, country)
+    except ValueError as error:
+        raise InvalidInput("number", f"must be {error}") from None
+
+
+# --- parsing ---------------------------------------------------------------------------------------
+
+
+def parse_query(model: type[Query], query: MultiMapping[str]) -> Query:
+    """The query string as `model` has it. Raises a 400 that names every parameter that is wrong."""
+    repeated = sorted({name for name in query if len(query.getall(name)) > 1})
+    if repeated:
+        raise invalid_request([FieldError(field=name, message="is given more than once") for name in repeated])
+    try:
+        return model.model_validate(dict(query))
+    except ValidationError as error:
+        raise invalid_request(field_errors(error, unknown="is no parameter of this request")) from None
+
+
+def field_errors(error: ValidationError, *, unknown: str) -> list[FieldError]:
+    """What pydantic found, in our words and without the values."""
+    details = error.errors(include_url=False, include_input=False)
+    return [FieldError(field=_field(detail), message=_message(detail, unknown)) for detail in details]
+
+
+def _field(detail: ErrorDetails) -> str:
+    return ".".join(str(part) for part in detail["loc"]) or "body"
+
+
+def _message(detail: ErrorDetails, unknown: str) -> str:
+    context: Mapping[str, Any] = detail.get("ctx", {})
+    match detail["type"]:
+        case "extra_forbidden":
+            return unknown
+        case "missing":
+            return "is required"
+        case "string_too_short":
+            return "must not be empty"
+        case "string_unicode":
+            return "must be UTF-8"
+        case "value_error":
+            return str(context["error"])
+        case _:
+            return detail["msg"].replace("Input should be", "must be")

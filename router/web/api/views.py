@@ -1,0 +1,219 @@
+"""How each JSON object of the API is made from what the application answers. Pure."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from dataclasses import fields
+from typing import Any, assert_never
+
+from router.application.queries import (
+    CallReport,
+    EventReport,
+    Page,
+    TraceLine,
+    WebhookReport,
+    encode_cursor,
+    state_reason,
+)
+from router.domain.delivery import Attempt, Delivery
+from router.domain.matching import Verdict
+from router.domain.webhook import Restriction, TrackingNumberRestriction, UserRestriction
+from router.ports import Position, StoredAccount, StoredDeadLetter
+from router.web.api.objects import (
+    HIDDEN,
+    AccountObject,
+    AttemptObject,
+    CallObject,
+    CountsObject,
+    DeadLetterDetail,
+    DeadLetterObject,
+    DeadLetterPage,
+    DeliveryDetail,
+    DeliveryObject,
+    DeliveryPage,
+    EventObject,
+    TraceObject,
+    TrackingNumbersObject,
+    UserObject,
+    WebhookObject,
+    WebhookPage,
+)
+
+# --- accounts and webhooks ---
+
+
+def account_object(account: StoredAccount) -> AccountObject:
+    return AccountObject(id=account.id, webhooks_enabled=account.webhooks_enabled)
+
+
+def webhook_page(page: Page[WebhookReport]) -> WebhookPage:
+    items = [webhook_object(report) for report in page.items]
+    return WebhookPage(items=items, next_cursor=_cursor(page.next), total=page.total)
+
+
+def webhook_object(report: WebhookReport) -> WebhookObject:
+    webhook, counts = report.webhook, report.deliveries
+    return WebhookObject(
+        id=webhook.id,
+        account_id=webhook.account_id,
+        name=webhook.name,
+        url=webhook.url,
+        event_type=webhook.event_type,
+        enabled=webhook.enabled,
+        restrict_to=_restrict_to(webhook.restriction),
+        headers={name: HIDDEN for name, _ in webhook.headers},
+        state=webhook.state,
+        state_reason=state_reason(webhook),
+        deliveries=CountsObject(
+            total=counts.total, delivered=counts.delivered, failed=counts.failed, pending=counts.pending
+        ),
+        created_at=webhook.created_at,
+        updated_at=webhook.updated_at,
+    )
+
+
+def _restrict_to(restriction: Restriction | None) -> TrackingNumbersObject | UserObject | None:
+    match restriction:
+        case None:
+            return None
+        case TrackingNumberRestriction(numbers=numbers):
+            return TrackingNumbersObject(tracking_numbers=sorted(numbers))
+        case UserRestriction(user_id=user_id):
+            return UserObject(user_id=user_id)
+        case _:
+            assert_never(restriction)
+
+
+# --- deliveries ---
+
+
+def delivery_page(page: Page[Delivery]) -> DeliveryPage:
+    items = [delivery_object(delivery) for delivery in page.items]
+    return DeliveryPage(items=items, next_cursor=_cursor(page.next), total=page.total)
+
+
+def delivery_object(delivery: Delivery) -> DeliveryObject:
+    return DeliveryObject(
+        id=delivery.id,
+        account_id=delivery.account_id,
+        webhook_id=delivery.webhook_id,
+        event_id=delivery.event_id,
+        event_type=delivery.event_type,
+        event_name=delivery.event_name,
+        call_id=delivery.call_id,
+        user_id=delivery.user_id,
+        status=delivery.status,
+        reason=delivery.reason,
+        url=delivery.url,
+        attempt_count=delivery.attempt_count,
+        attempts=[_attempt_object(attempt) for attempt in delivery.attempts],
+        next_attempt_at=delivery.next_attempt_at,
+        created_at=delivery.created_at,
+        completed_at=delivery.completed_at,
+    )
+
+
+def delivery_detail(delivery: Delivery, payload: bytes | None) -> DeliveryDetail:
+    return DeliveryDetail(**_values(delivery_object(delivery)), payload=_text(payload))
+
+
+def _attempt_object(attempt: Attempt) -> AttemptObject:
+    return AttemptObject(
+        number=attempt.number,
+        trigger=attempt.trigger,
+        started_at=attempt.started_at,
+        duration_ms=attempt.duration_ms,
+        status_code=attempt.status_code,
+        error=attempt.error,
+        response_body=attempt.response_body,
+        response_truncated=attempt.response_truncated,
+    )
+
+
+# --- events and calls ---
+
+
+def event_object(report: EventReport) -> EventObject:
+    event = report.event
+    return EventObject(
+        id=event.event_id,
+        account_id=event.account_id,
+        type=event.type,
+        name=event.name,
+        call_id=event.call_id,
+        user_id=event.user_id,
+        sequence=event.sequence,
+        tracking_number=event.tracking_number,
+        occurred_at=event.occurred_at,
+        received_at=event.received_at,
+        source=event.source,
+        account_enabled=event.account_enabled,
+        payload=_text(event.payload),
+        trace=[_trace_object(line) for line in report.trace],
+        trace_truncated=event.trace_truncated,
+        deliveries=[delivery_object(line.delivery) for line in report.trace if line.delivery],
+    )
+
+
+def call_object(report: CallReport) -> CallObject:
+    return CallObject(
+        account_id=report.account_id,
+        call_id=report.call_id,
+        events=[event_object(event) for event in report.events],
+        events_truncated=report.is_truncated,
+    )
+
+
+def _trace_object(line: TraceLine) -> TraceObject:
+    return TraceObject(
+        webhook_id=line.webhook_id,
+        webhook_name=line.webhook.name if line.webhook else None,
+        webhook_state=line.webhook.state if line.webhook else None,
+        matched=line.verdict is Verdict.MATCHED,
+        verdict=line.verdict,
+        delivery_id=line.delivery.id if line.delivery else None,
+    )
+
+
+# --- dead letters ---
+
+
+def dead_letter_page(page: Page[StoredDeadLetter]) -> DeadLetterPage:
+    items = [dead_letter_object(letter) for letter in page.items]
+    return DeadLetterPage(items=items, next_cursor=_cursor(page.next), total=page.total)
+
+
+def dead_letter_object(letter: StoredDeadLetter) -> DeadLetterObject:
+    return DeadLetterObject(
+        id=letter.id,
+        received_at=letter.received_at,
+        source=letter.source,
+        reason=letter.reason,
+        detail=letter.detail,
+        size=letter.size,
+        content_type=letter.content_type,
+        head=letter.head,
+        requeued_at=letter.requeued_at,
+    )
+
+
+def dead_letter_detail(letter: StoredDeadLetter) -> DeadLetterDetail:
+    body = letter.raw.body if letter.raw else b""
+    return DeadLetterDetail(**_values(dead_letter_object(letter)), body=b64encode(body).decode("ascii"))
+
+
+# --- parts ---
+
+
+def _cursor(position: Position | None) -> str | None:
+    return None if position is None else encode_cursor(position)
+
+
+def _text(payload: bytes | None) -> str | None:
+    # Only valid JSON is stored as an event, and JSON is UTF-8: nothing is replaced here.
+    return None if payload is None else payload.decode("utf-8", "replace")
+
+
+def _values(shape: Any) -> dict[str, Any]:
+    """The fields of a dataclass as they are, for the larger shape that has them all."""
+    return {field.name: getattr(shape, field.name) for field in fields(shape)}

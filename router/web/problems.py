@@ -1,0 +1,136 @@
+"""Errors as RFC 9457 problem documents: the kinds there are, and how every exception becomes one.
+
+Touches the log where the fault is ours; no answer ever carries an internal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final
+
+import structlog
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from router.domain.errors import DependencyUnavailable, InvalidInput, RouterError
+from router.web.encoding import encode
+
+log = structlog.get_logger("router.web")
+
+CONTENT_TYPE: Final = "application/problem+json"
+TYPE_PREFIX: Final = "urn:webhook-router:problem:"
+RETRY_AFTER_SECONDS: Final = 5
+"""What a caller is asked to wait while the store is away."""
+
+KINDS: Final[Mapping[int, str]] = {
+    400: "invalid-request",
+    401: "unauthorized",
+    404: "not-found",
+    405: "method-not-allowed",
+    409: "conflict",
+    413: "too-large",
+    415: "unsupported-media-type",
+    500: "internal",
+    503: "unavailable",
+}
+"""The last part of a problem's `type`, by status."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FieldError:
+    """One rule that a request breaks, in the caller's words: a parameter, or a path into the body."""
+
+    field: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """What the body of every error holds."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: Sequence[FieldError] = ()
+
+
+class ProblemError(RouterError):
+    """Ends a request with a problem."""
+
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        *,
+        errors: Sequence[FieldError] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.errors = errors
+        self.headers = headers or {}
+
+
+def invalid_request(errors: Sequence[FieldError]) -> ProblemError:
+    first = errors[0]
+    more = f" ({len(errors) - 1} more)" if len(errors) > 1 else ""
+    return ProblemError(400, f"{first.field}: {first.message}{more}", errors=errors)
+
+
+@web.middleware
+async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Turns whatever ends a request early into a problem document."""
+    try:
+        return await handler(request)
+    except ProblemError as problem:
+        return _response(problem)
+    except InvalidInput as error:
+        return _response(invalid_request([FieldError(field=error.field, message=error.message)]))
+    except DependencyUnavailable as error:
+        log.warning("request_unanswered", path=_route(request), reason=str(error))
+        return _response(
+            ProblemError(503, f"{error}; try again later", headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
+        )
+    except web.HTTPException as answer:
+        return _from_aiohttp(request, answer)
+    except Exception:
+        # The log has the whole of it; the caller gets a sentence that says nothing about us.
+        log.exception("request_failed", method=request.method, path=_route(request))
+        return _response(ProblemError(500, "the request could not be answered; the log of the router says why"))
+
+
+def _from_aiohttp(request: web.Request, answer: web.HTTPException) -> web.StreamResponse:
+    if answer.status < 400:
+        raise answer
+    if isinstance(answer, web.HTTPMethodNotAllowed):
+        allow = {"Allow": ", ".join(sorted(answer.allowed_methods))}
+        if request.method == "OPTIONS":
+            # No CORS headers: browsers of other origins have no business here.
+            return web.Response(status=204, headers=allow)
+        return _response(ProblemError(405, f"{request.method} cannot be done here", headers=allow))
+    details = {
+        404: "there is nothing at this path; GET /openapi.json lists what is",
+        413: "the body is longer than 1 MiB",
+    }
+    return _response(ProblemError(answer.status, details.get(answer.status, answer.reason)))
+
+
+def _response(error: ProblemError) -> web.Response:
+    problem = Problem(
+        type=TYPE_PREFIX + KINDS[error.status] if error.status in KINDS else "about:blank",
+        title=HTTPStatus(error.status).phrase,
+        status=error.status,
+        detail=error.detail,
+        errors=error.errors,
+    )
+    return web.Response(status=error.status, body=encode(problem), content_type=CONTENT_TYPE, headers=error.headers)
+
+
+def _route(request: web.Request) -> str:
+    """The path as registered: what was really asked for may hold a number."""
+    resource = request.match_info.route.resource
+    return resource.canonical if resource else "unknown"

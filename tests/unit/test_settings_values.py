@@ -1,0 +1,143 @@
+"""The settings with a grammar of their own: the two URLs, the token and the allowed networks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from router.settings import Problem, Settings, SettingsError, describe, load_settings
+
+
+@pytest.fixture(autouse=True)
+def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A working directory without a config file."""
+    monkeypatch.chdir(tmp_path)
+
+
+def load(key: str, value: object) -> Settings:
+    return load_settings(overrides={key: value}, environ={})
+
+
+def problem_of(key: str, value: object) -> Problem:
+    with pytest.raises(SettingsError) as caught:
+        load(key, value)
+    (problem,) = caught.value.problems
+    return problem
+
+
+# -------------------------------------------------------------------------------------------- secrets
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "amqp://127.0.0.1", "amqps://u:p@rabbit.example.com:5671/vhost", "AMQP://h/", "amqp://u:p%2Fw@h/%2F",
+        " amqp://h/\n", "amqp://[::1]:5672/",
+    ],
+)  # fmt: skip
+def test_amqp_url_is_taken(url: str) -> None:
+    assert load("amqp.url", url).amqp.url.get_secret_value() == url.strip()
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("http://u:hunter2@h/", "must begin with amqp"),
+        ("127.0.0.1:5672", "must begin with amqp"),
+        ("amqp://", "names no host"),
+        ("amqp://u:hunter2@/", "names no host"),
+        ("amqp://u:hunter2/x@h/", "written %2F"),
+        ("amqp://u:hunter2@h:port/", "written %2F"),
+        ("amqp://u:hunter2@[::1/", "written %2F"),
+        ("amqp://u:hunter2 @h/", "blanks"),
+        (5672, "must be text"),
+    ],
+)
+def test_amqp_url_is_refused_without_its_password(url: object, message: str) -> None:
+    problem = problem_of("amqp.url", url)
+    assert message in problem.message
+    assert "hunter2" not in repr(problem)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["embedded", "mongodb://a,b:27018/?replicaSet=rs0", "mongodb+srv://u:p@cluster.example.com/db", "mongodb://[::1]"],
+)
+def test_mongo_url_is_taken(url: str) -> None:
+    assert load("mongo.url", url).mongo.url.get_secret_value() == url
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("postgres://u:hunter2@h/", "must begin with mongodb"),
+        ("Embedded", "must begin with mongodb"),
+        ("mongodb://", "names no host"),
+        ("mongodb://u:hunter2@/db", "names no host"),
+        ("mongodb://a,,b", "names no host"),
+        ("mongodb://u:hunter2@h h", "blanks"),
+    ],
+)
+def test_mongo_url_is_refused_without_its_password(url: str, message: str) -> None:
+    problem = problem_of("mongo.url", url)
+    assert message in problem.message
+    assert "hunter2" not in repr(problem)
+
+
+def test_no_secret_is_in_any_text() -> None:
+    settings = load_settings(
+        environ={
+            "ROUTER_AMQP__URL": "amqp://u:hunter2@h/",
+            "ROUTER_MONGO__URL": "mongodb://u:hunter2@h/?tlsCertificateKeyFilePassword=hunter2",
+            "ROUTER_API__ADMIN_TOKEN": "hunter2hunter2",
+        }
+    )
+    assert "hunter2" not in repr(settings) + str(settings) + repr(describe(settings)) + str(settings.model_dump())
+
+
+# -------------------------------------------------------------------------------------------- egress
+
+
+@pytest.mark.parametrize(
+    ("text", "network", "port"),
+    [
+        ("10.0.0.0/8", "10.0.0.0/8", None),
+        ("10.0.0.5", "10.0.0.5/32", None),
+        (" 10.0.0.5:8443 ", "10.0.0.5/32", 8443),
+        ("10.0.0.0/8:65535", "10.0.0.0/8", 65535),
+        ("10.0.0.0/255.0.0.0", "10.0.0.0/8", None),
+        ("fd00::/8", "fd00::/8", None),
+        ("[fd00::/8]", "fd00::/8", None),
+        ("[fd00::1]:1", "fd00::1/128", 1),
+        ("0.0.0.0/0", "0.0.0.0/0", None),
+    ],
+)
+def test_allowed_network_is_parsed(text: str, network: str, port: int | None) -> None:
+    (allowed,) = load("egress.allow", [text]).egress.allow
+    assert (str(allowed.network), allowed.port) == (network, port)
+    assert load("egress.allow", [str(allowed)]).egress.allow == (allowed,)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("10.0.0.1/8", "the network is 10.0.0.0/8"),
+        ("[fd00::1/8]:443", "the network is fd00::/8"),
+        ("fd00::/8:8443", "[fd00::/8]:8443"),
+        ("crm.example.com", "names are not taken"),
+        ("crm.example.com:443", "names are not taken"),
+        ("10.0.0.0/33", "no network"),
+        ("fe80::1%eth0", "has a zone"),
+        ("", "no network"),
+        ("10.0.0.5:0", "1 to 65535"),
+        ("10.0.0.5:65536", "1 to 65535"),
+        ("10.0.0.5:", "1 to 65535"),
+        ("[fd00::1]:x", "1 to 65535"),
+        (10, "must be text"),
+    ],
+)
+def test_allowed_network_is_refused(text: object, message: str) -> None:
+    problem = problem_of("egress.allow", ["10.0.0.0/8", text])
+    assert problem.key == "egress.allow[1]"
+    assert message in problem.message
