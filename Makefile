@@ -10,7 +10,7 @@ STAMP := .venv/.installed
 ARGS ?=
 
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
-	--no-emit-index-url --no-emit-find-links --no-header pyproject.toml
+	--no-emit-index-url --no-emit-find-links --no-header $(ARGS)
 
 .PHONY: help setup run test check format bench lock clean
 
@@ -48,8 +48,9 @@ bench: setup ## measure this machine; make bench ARGS="--help"
 	@exec $(BIN)/python -m bench $(ARGS)
 
 lock: setup ## resolve requirements/*.txt again; make lock ARGS=--upgrade
-	@$(COMPILE) $(ARGS) --output-file requirements/base.txt
-	@$(COMPILE) $(ARGS) --constraints requirements/base.txt --extra embedded --extra dev --output-file requirements/dev.txt
+	@$(COMPILE) pyproject.toml -o requirements/base.txt
+	@$(COMPILE) pyproject.toml -c requirements/base.txt --extra embedded --extra dev -o requirements/dev.txt
+	@echo hatchling | $(COMPILE) - -c requirements/dev.txt -o requirements/build.txt
 	@git diff --stat -- requirements
 
 clean: ## remove .venv, caches and .run

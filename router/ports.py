@@ -336,7 +336,8 @@ class Reader(Protocol):
 
     async def count_webhooks(self, *, account_id: AccountId | None, event_type: EventType | None) -> int: ...
 
-    async def delivery_counts(self, webhook_ids: Sequence[WebhookId]) -> Mapping[WebhookId, DeliveryCounts]: ...
+    async def delivery_counts(self, webhook_ids: Sequence[WebhookId]) -> Mapping[WebhookId, DeliveryCounts]:
+        """Every id has an entry."""
 
     async def delivery(self, delivery_id: DeliveryId) -> tuple[Delivery, bytes | None] | None:
         """One delivery and the payload that is sent; None in its place once its retention is over."""

@@ -76,12 +76,16 @@ class Deliverer:
         self._lanes.close()
 
     async def run(self) -> None:
-        while (claim := await self._lanes.next()) is not None:
+        while (claim := await self._next()) is not None:
             attempt = asyncio.create_task(self._handle(claim), name="attempt")
             self._attempts.add(attempt)
             attempt.add_done_callback(self._attempts.discard)
         if self._attempts:
             await asyncio.wait(self._attempts)
+
+    async def _next(self) -> Claim | None:
+        await self._recorder.room()
+        return await self._lanes.next()
 
     async def abandon(self) -> None:
         """Cancel what is still in flight; nothing of it is recorded, so it is attempted again."""

@@ -15,6 +15,7 @@ import structlog
 
 from router.application.definitions import DefinitionBook
 from router.application.lanes import Lanes
+from router.application.record import Recorder
 from router.domain.delivery import DeliveryReason, DeliveryStatus
 from router.domain.event import Event, EventType, Rejection, RejectionReason
 from router.domain.lease import LEASE, RENEW_BELOW
@@ -50,6 +51,7 @@ class Ingest:
         dead_letters: DeadLetterStore,
         book: DefinitionBook,
         lanes: Lanes,
+        recorder: Recorder,
         schedules: Mapping[EventType, Schedule],
         metrics: Metrics,
     ) -> None:
@@ -58,6 +60,7 @@ class Ingest:
         self._dead_letters = dead_letters
         self._book = book
         self._lanes = lanes
+        self._recorder = recorder
         self._schedules = schedules
         self._metrics = metrics
 
@@ -67,6 +70,8 @@ class Ingest:
     async def run(self) -> None:
         while batch := await self._source.take(MAX_BATCH):
             await self._ingest(batch)
+            # When the store falls behind, what is in hand is finished first; the broker keeps the rest.
+            await self._recorder.room()
 
     async def _ingest(self, batch: Sequence[Intake]) -> None:
         # gather and decide

@@ -32,6 +32,8 @@ Randomness = Callable[[int], bytes]
 
 ID_BYTES: Final = 15
 """120 random bits: 24 characters of base32, none of them padding."""
+MAX_ROUTING_KEY_BYTES: Final = 255
+"""Routing keys are AMQP 0-9-1 short strings."""
 PAGE: Final = 200
 """Dead letters read at once."""
 
@@ -233,6 +235,8 @@ async def publish_event(
     route = choose_route(routes, source=source, event_type=wanted_type or envelope.get("type"))
     if routing_key is None:
         routing_key = routing_key_for(route, wished=_text(envelope.get("name")) or route.event_type.value)
+    if len(routing_key.encode()) > MAX_ROUTING_KEY_BYTES:
+        raise InvalidInput("routing_key", f"must be at most {MAX_ROUTING_KEY_BYTES} bytes long")
     published = Published(
         source=route.source,
         exchange=route.exchange,
@@ -285,4 +289,5 @@ def _envelope(body: bytes) -> Mapping[str, object]:
 
 
 def _text(value: object) -> str | None:
-    return value if isinstance(value, str) and value else None
+    """What is fit to be shown and to be a routing key; half a surrogate pair, which JSON can spell, is not."""
+    return value if isinstance(value, str) and value and value.isprintable() else None

@@ -26,6 +26,8 @@ from router.telemetry.metrics import Metrics
 log = structlog.get_logger("router.deliveries")
 
 MAX_BATCH: Final = 200
+MAX_UNRECORDED: Final = 200
+"""Results that may wait for the store before no further attempt begins. What a crash forgets is sent again."""
 
 
 class Recorder:
@@ -54,12 +56,20 @@ class Recorder:
         self._finished: list[Result] = []
         self._held_back: list[Claim] = []
         self._something_finished = asyncio.Event()
+        self._has_room = asyncio.Event()
+        self._has_room.set()
         self._stopping = False
 
     def put(self, result: Result) -> None:
         """Hand over a result; it is durable some time later."""
         self._finished.append(result)
         self._something_finished.set()
+        if len(self._finished) >= MAX_UNRECORDED:
+            self._has_room.clear()
+
+    async def room(self) -> None:
+        """Wait while the store is so far behind that no further attempt should begin."""
+        await self._has_room.wait()
 
     def hold(self, claim: Claim) -> None:
         """Hand over a claim of a paused webhook, to rest in the store."""
@@ -85,6 +95,8 @@ class Recorder:
         held, self._held_back = self._held_back, []
         if batch:
             lost = await self._deliveries.record(batch)
+            if len(self._finished) < MAX_UNRECORDED:
+                self._has_room.set()
             await self._carry_on(batch, lost)
         if held:
             await self._hold(held)

@@ -31,6 +31,8 @@ from router.telemetry.metrics import Metrics
 
 FINISH_MARGIN_SECONDS: Final = 2.0
 STEP_SECONDS: Final = 5.0
+RECORD_SECONDS: Final = 10.0
+"""Longer than the other steps: what is not recorded is sent again."""
 
 
 class Worker:
@@ -88,6 +90,7 @@ class Worker:
             dead_letters=MongoDeadLetters(store.database, store.persistently, convert.retention(settings).log),
             book=self.book,
             lanes=self.lanes,
+            recorder=self.recorder,
             schedules=schedules,
             metrics=metrics,
         )
@@ -138,7 +141,7 @@ class Worker:
         return [
             Step(name="intake", action=finish_intake, timeout_seconds=STEP_SECONDS),
             Step(name="attempts", action=finish_attempts, timeout_seconds=attempts),
-            Step(name="record", action=record, timeout_seconds=STEP_SECONDS),
+            Step(name="record", action=record, timeout_seconds=RECORD_SECONDS),
             Step(name="give-back", action=give_back, timeout_seconds=STEP_SECONDS),
             Step(name="close", action=close, timeout_seconds=STEP_SECONDS),
         ]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from router.application import manage, queries
-from router.cli import output
+from router.cli import output, views
 from router.cli.base import Group
 from router.cli.options import json_option, usage_error
 from router.cli.session import Session, Store
@@ -31,7 +31,7 @@ def accounts() -> None:
 @click.argument("account_id", metavar="ID")
 @json_option
 @click.pass_obj
-def enable(session: Session, account_id: str, as_json: bool) -> None:
+def enable(session: Session, /, *, account_id: str, as_json: bool) -> None:
     """Send webhooks for this account from now on."""
     _switch(session, account_id, enabled=True, as_json=as_json)
 
@@ -40,7 +40,7 @@ def enable(session: Session, account_id: str, as_json: bool) -> None:
 @click.argument("account_id", metavar="ID")
 @json_option
 @click.pass_obj
-def disable(session: Session, account_id: str, as_json: bool) -> None:
+def disable(session: Session, /, *, account_id: str, as_json: bool) -> None:
     """Send nothing for this account's events from now on; its webhooks stay as they are."""
     _switch(session, account_id, enabled=False, as_json=as_json)
 
@@ -61,7 +61,7 @@ def _switch(session: Session, account_id: str, *, enabled: bool, as_json: bool) 
 @click.argument("account_id", metavar="ID")
 @json_option
 @click.pass_obj
-def show(session: Session, account_id: str, as_json: bool) -> None:
+def show(session: Session, /, *, account_id: str, as_json: bool) -> None:
     """Show whether webhooks are on for this account."""
     identity = AccountId(account_id)
 
@@ -85,7 +85,7 @@ def hint_to_enable(account_id: AccountId) -> str:
 
 def _print(account: StoredAccount, *, webhooks: int | None, as_json: bool) -> None:
     if as_json:
-        output.print_json({"id": account.id, "webhooks_enabled": account.webhooks_enabled})
+        output.print_json(views.account(account))
         return
     fields: list[tuple[str, object]] = [("account", account.id), ("webhooks enabled", account.webhooks_enabled)]
     if webhooks is not None:

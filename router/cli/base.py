@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from enum import IntEnum
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
@@ -15,7 +15,6 @@ from router.cli.session import Session
 from router.domain.errors import ConfigurationRefused, DependencyUnavailable, InvalidInput, RouterError
 
 _Function = Callable[..., Any]
-_Decorated = TypeVar("_Decorated", bound=Callable[..., Any] | click.Command)
 
 
 class ExitCode(IntEnum):
@@ -74,7 +73,7 @@ class Group(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
 
-    def example_command(self, name: str, *examples: str) -> Callable[[_Function], Command]:
+    def example_command(self, name: str, *examples: str) -> Callable[[_Function], click.Command]:
         """Decorator: a command of this group, with the examples that its help shows."""
         return self.command(name, cls=Command, examples=examples)
 

@@ -15,7 +15,7 @@ from router.cli.base import CommandFailedError, ExitCode, Group
 from router.cli.listing import Listing, paging_options, print_pages
 from router.cli.options import REASONS, json_option
 from router.cli.session import Session, Store
-from router.domain.errors import InvalidInput
+from router.domain.errors import DependencyUnavailable, InvalidInput
 from router.ports import StoredDeadLetter
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def dead_letters() -> None:
 @paging_options
 @json_option
 @click.pass_obj
-def list_(session: Session, as_json: bool, **paging: Any) -> None:
+def list_(session: Session, /, *, as_json: bool, **paging: Any) -> None:
     """List dead letters, the newest first."""
     listing = Listing[StoredDeadLetter](
         ("RECEIVED", "ID", "SOURCE", "REASON", "DETAIL", "BYTES", "REQUEUED"),
@@ -60,7 +60,7 @@ def _row(letter: StoredDeadLetter) -> output.Row:
 @click.argument("letter_id", metavar="ID")
 @json_option
 @click.pass_obj
-def show(session: Session, letter_id: str, as_json: bool) -> None:
+def show(session: Session, /, *, letter_id: str, as_json: bool) -> None:
     """Show one dead letter with its body, which is base64 in the JSON."""
 
     async def work(store: Store, _: Settings) -> StoredDeadLetter | None:
@@ -123,6 +123,8 @@ class _Outcome:
 @click.pass_obj
 def requeue(
     session: Session,
+    /,
+    *,
     letter_ids: tuple[str, ...],
     everything: bool,
     reason: str | None,
@@ -191,11 +193,14 @@ async def _requeue_all(session: Session, store: Store, settings: Settings, outco
                 )
             except InvalidInput as error:
                 outcome.failed[letter_id] = str(error)
-                continue
-            if letter is None:  # its retention ended meanwhile
-                outcome.failed[letter_id] = "it is gone"
+            except DependencyUnavailable:
+                output.note(f"{len(outcome.requeued)} of {len(outcome.wanted)} were requeued before this:")
+                raise
             else:
-                outcome.requeued.append(letter_id)
+                if letter is None:  # its retention ended meanwhile
+                    outcome.failed[letter_id] = "it is gone"
+                else:
+                    outcome.requeued.append(letter_id)
 
 
 def _report(outcome: _Outcome, *, as_json: bool) -> int:

@@ -14,7 +14,7 @@ from router.application.queries import PageRequest
 from router.cli import output, views
 from router.cli.base import CommandFailedError, Group
 from router.cli.listing import Listing, paging_options, print_pages
-from router.cli.options import EVENT_TYPES, MOMENT, STATUSES, json_option
+from router.cli.options import EVENT_TYPES, STATUSES, json_option, parse_moment
 from router.cli.session import Session, Store
 from router.domain.delivery import Attempt, Delivery, DeliveryId, DeliveryStatus
 from router.domain.event import AccountId, EventType
@@ -48,13 +48,17 @@ def deliveries() -> None:
 @click.option("--call", metavar="ID", help="Of events of this conversation.")
 @click.option("--user", metavar="ID", help="Of events of this user.")
 @click.option("--number", metavar="NUMBER", help="With this phone number, or one that ends with these digits.")
-@click.option("--from", "from_", type=MOMENT, metavar="TIME", help="Received then or later: a time, a day, or 2h.")
-@click.option("--to", type=MOMENT, metavar="TIME", help="Received before then.")
+@click.option(
+    "--from", "from_", callback=parse_moment, metavar="TIME", help="Received then or later: a time, a day, or 2h."
+)
+@click.option("--to", callback=parse_moment, metavar="TIME", help="Received before then.")
 @paging_options
 @json_option
 @click.pass_obj
 def list_(
     session: Session,
+    /,
+    *,
     account: str | None,
     webhook: str | None,
     event_type: str | None,
@@ -73,7 +77,19 @@ def list_(
     All that is asked for must hold. Times are of reception; without an offset they are UTC.
     """
     listing = Listing[Delivery](
-        ("RECEIVED", "ID", "ACCOUNT", "WEBHOOK", "EVENT", "STATUS", "REASON", "ATTEMPTS", "LAST ANSWER", "HOST", "NEXT"),
+        (
+            "RECEIVED",
+            "ID",
+            "ACCOUNT",
+            "WEBHOOK",
+            "EVENT",
+            "STATUS",
+            "REASON",
+            "ATTEMPTS",
+            "LAST ANSWER",
+            "HOST",
+            "NEXT",
+        ),
         row=_row,
         view=views.delivery,
         as_json=as_json,
@@ -143,7 +159,7 @@ def _answer(attempt: Attempt) -> str:
 @click.option("--payload", "only_payload", is_flag=True, help="Print the payload alone, byte for byte.")
 @json_option
 @click.pass_obj
-def show(session: Session, delivery_id: str, only_payload: bool, as_json: bool) -> None:
+def show(session: Session, /, *, delivery_id: str, only_payload: bool, as_json: bool) -> None:
     """Show one delivery, its attempts and the payload that is sent."""
     if only_payload and as_json:
         raise click.UsageError("--payload and --json exclude each other", click.get_current_context())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 import click
 
@@ -22,44 +22,37 @@ STATES: Final = click.Choice([state.value for state in WebhookState])
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-class Moment(click.ParamType):
-    """A point in time: RFC 3339, a day, or how long ago. Becomes an aware datetime."""
-
-    name = "time"
-
-    _AGO: Final = re.compile(r"(?P<count>[0-9]{1,6})(?P<unit>[smhd])")
-    _UNITS: Final[Mapping[str, str]] = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        if isinstance(value, datetime):
-            return value
-        ago = self._AGO.fullmatch(value)
-        try:
-            if ago:
-                return datetime.now(UTC) - timedelta(**{self._UNITS[ago["unit"]]: int(ago["count"])})
-            moment = datetime.fromisoformat(value)
-        except (ValueError, OverflowError):
-            self.fail(f"{value!r} is no time: write 2025-03-11, 2025-03-11T09:14:07Z, or 2h for two hours ago", param, ctx)
-        return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+_AGO: Final = re.compile(r"(?P<count>[0-9]{1,6})(?P<unit>[smhd])")
+_UNITS: Final[Mapping[str, str]] = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
-class Header(click.ParamType):
-    """`NAME=VALUE`. Becomes a pair; what is allowed in a header is the domain's to say."""
+def parse_moment(_: click.Context, __: click.Parameter, text: str | None) -> datetime | None:
+    """Callback: a point in time from RFC 3339, a day, or how long ago; aware, and UTC where no offset is given."""
+    if text is None:
+        return None
+    ago = _AGO.fullmatch(text)
+    try:
+        if ago:
+            return datetime.now(UTC) - timedelta(**{_UNITS[ago["unit"]]: int(ago["count"])})
+        moment = datetime.fromisoformat(text)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        examples = "write 2025-03-11, 2025-03-11T09:14:07Z, or 2h for two hours ago"
+        raise click.BadParameter(f"{text!r} is no time: {examples}") from None
 
-    name = "header"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
-        if isinstance(value, tuple):
-            return value
-        name, separator, text = value.partition("=")
+def parse_headers(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> dict[str, str]:
+    """Callback: `NAME=VALUE`, repeated. What may be in a header is the domain's to say."""
+    headers: dict[str, str] = {}
+    for text in texts:
+        name, separator, value = text.partition("=")
         if not separator:
-            # The value may be a password, so it is not shown.
-            self.fail("a header is written NAME=VALUE", param, ctx)
-        return name.strip(), text.strip()
-
-
-MOMENT: Final = Moment()
-HEADER: Final = Header()
+            # What was typed may be a password, so it is not shown.
+            raise click.BadParameter("a header is written NAME=VALUE")
+        if name.strip().lower() in map(str.lower, headers):
+            raise click.BadParameter(f"{name.strip()} is there twice")
+        headers[name.strip()] = value.strip()
+    return headers
 
 
 def usage_error(error: InvalidInput, options: Mapping[str, str]) -> click.UsageError:

@@ -66,7 +66,7 @@ def harmless(text: str, *, keep: str = "") -> str:
 # --- JSON ------------------------------------------------------------------------------------------
 
 
-def printto_json(value: object) -> None:
+def print_json(value: object) -> None:
     click.echo(to_json(value, indent=2))
 
 

@@ -9,12 +9,14 @@ with the libraries behind them they take longer to load than `--help` takes alto
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+import os
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from router.ports import Publisher, Reader, Registry
 
@@ -23,7 +25,8 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 
-_QUIET: Final = frozenset({"debug", "info"})
+STORE_PATIENCE_SECONDS: Final = 2.0
+"""For one try: the driver gives that 3 s by itself. Somebody sits before the terminal and can try again."""
 
 
 class Store(Protocol):
@@ -39,15 +42,25 @@ class Store(Protocol):
 
 
 def _bootstrap_store(settings: Settings) -> AbstractAsyncContextManager[Store]:
-    from router import bootstrap
+    from router.bootstrap.store import open_store
 
-    return bootstrap.open_store(settings)
+    _hold_log(settings)
+    return open_store(settings, patience_seconds=STORE_PATIENCE_SECONDS)
 
 
 def _bootstrap_publisher(settings: Settings) -> AbstractAsyncContextManager[Publisher]:
-    from router import bootstrap
+    from router.bootstrap.access import open_publisher
 
-    return bootstrap.open_publisher(settings)
+    _hold_log(settings)
+    return open_publisher(settings)
+
+
+def _hold_log(settings: Settings) -> None:
+    """Keep the log off stderr unless somebody debugs: what a command has to say, its result or its error says."""
+    from router.telemetry.log import configure_logging
+
+    level = "debug" if settings.log.level == "debug" else "critical"
+    configure_logging(format=settings.log.format or "console", level=level)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -72,23 +85,56 @@ class Session:
             async with self.open_store(settings) as store:
                 return await work(store, settings)
 
-        return run_quietly(run(), settings)
+        return asyncio.run(run())
 
-    def with_publisher(self, work: Callable[[Publisher], Awaitable[_T]]) -> _T:
+    def with_publisher(self, work: Callable[[Publisher, Settings], Awaitable[_T]]) -> _T:
         """The result of `work` on a publisher. Raises DependencyUnavailable where there is no broker."""
         settings = self.settings()
 
         async def run() -> _T:
             async with self.open_publisher(settings) as publisher:
-                return await work(publisher)
+                return await work(publisher, settings)
 
-        return run_quietly(run(), settings)
+        return asyncio.run(run())
 
+    # --- the program as a whole ---
 
-def run_quietly(work: Coroutine[Any, Any, _T], settings: Settings) -> _T:
-    """The result of `work`, with the log on stderr held to what a person before a terminal wants to know."""
-    from router.telemetry.log import configure_logging
+    def serve(self, overrides: Mapping[str, str | int | None], *, role: str, workers: int) -> int:
+        """Run the router to its end; its exit code. Ctrl-C is an orderly stop."""
+        from router.bootstrap.serve import serve
 
-    level = "warning" if settings.log.level in _QUIET else settings.log.level
-    configure_logging(format=settings.log.format or "console", level=level)
-    return asyncio.run(work)
+        settings = self.settings(overrides)
+        self._tell_children(overrides)
+        try:
+            return serve(settings, role=role, workers=workers)
+        except KeyboardInterrupt:
+            return 0
+
+    def _tell_children(self, overrides: Mapping[str, str | int | None]) -> None:
+        """Put what flags said into the environment: worker processes inherit that, and not our arguments."""
+        from router.settings.layers import ENV_CONFIG, ENV_DELIMITER, ENV_PREFIX
+
+        if self.config is not None:
+            os.environ[ENV_CONFIG] = str(self.config)
+        for key, value in overrides.items():
+            if value is not None:
+                os.environ[ENV_PREFIX + key.upper().replace(".", ENV_DELIMITER)] = str(value)
+
+    def demo(self, *, seconds: float | None, rate: float | None) -> int:
+        """Run the demonstration to its end; None leaves a choice to it. Ctrl-C is an orderly stop."""
+        demo = import_module("router.demo")
+        try:
+            return int(demo.run(seconds=seconds, rate=rate))
+        except KeyboardInterrupt:
+            return 0
+
+    def describe_settings(self) -> Sequence[tuple[str, str, str]]:
+        """Every setting as key, value with secrets masked, and where it was written."""
+        from router.settings import describe
+
+        return describe(self.settings())
+
+    def openapi_document(self) -> Mapping[str, object]:
+        from router.bootstrap.access import openapi_document
+
+        return openapi_document()

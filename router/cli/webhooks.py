@@ -14,7 +14,7 @@ from router.cli import output, views
 from router.cli.accounts import hint_to_enable
 from router.cli.base import CommandFailedError, Group
 from router.cli.listing import Listing, paging_options, print_pages
-from router.cli.options import EVENT_TYPES, HEADER, STATES, json_option, usage_error
+from router.cli.options import EVENT_TYPES, STATES, json_option, parse_headers, usage_error
 from router.cli.session import Session, Store
 from router.domain.egress import EgressPolicy
 from router.domain.errors import InvalidInput
@@ -69,7 +69,12 @@ def webhooks() -> None:
 )
 @click.option("--user-id", metavar="ID", help="Only events of this user; goes with --event-type user.")
 @click.option(
-    "--header", "headers", multiple=True, type=HEADER, metavar="NAME=VALUE", help="Header to add. May be repeated."
+    "--header",
+    "headers",
+    multiple=True,
+    callback=parse_headers,
+    metavar="NAME=VALUE",
+    help="Header to add. May be repeated.",
 )
 @click.option("--disabled", is_flag=True, help="Store it paused.")
 @click.option("--id", "webhook_id", metavar="ID", help="Id to give it.  [default: a random one]")
@@ -77,13 +82,15 @@ def webhooks() -> None:
 @click.pass_obj
 def add(
     session: Session,
+    /,
+    *,
     account: str,
     name: str,
     url: str,
     event_type: str,
     tracking_numbers: tuple[str, ...],
     user_id: str | None,
-    headers: tuple[tuple[str, str], ...],
+    headers: dict[str, str],
     disabled: bool,
     webhook_id: str | None,
     as_json: bool,
@@ -99,7 +106,7 @@ def add(
         event_type=event_type,
         enabled=not disabled,
         restrict_to=_restrict_to(tracking_numbers, user_id),
-        headers=_headers(headers),
+        headers=headers,
         id=webhook_id,
     )
 
@@ -131,13 +138,6 @@ def _restrict_to(tracking_numbers: tuple[str, ...], user_id: str | None) -> dict
     if len(restrict_to) > 1:
         raise click.UsageError("--tracking-number and --user-id exclude each other", click.get_current_context())
     return restrict_to or None
-
-
-def _headers(pairs: tuple[tuple[str, str], ...]) -> dict[str, str]:
-    headers = dict(pairs)
-    if len({name.lower() for name, _ in pairs}) < len(pairs):
-        raise click.UsageError("--header: a name is there twice", click.get_current_context())
-    return headers
 
 
 def _print_new(new: NewWebhook, *, as_json: bool) -> None:
@@ -174,6 +174,8 @@ def _warn(webhook: Webhook, account: StoredAccount, settings: Settings) -> None:
 @click.pass_obj
 def list_(
     session: Session,
+    /,
+    *,
     account: str | None,
     event_type: str | None,
     state: str | None,
@@ -204,7 +206,7 @@ def list_(
 @click.argument("webhook_id", metavar="ID")
 @json_option
 @click.pass_obj
-def show(session: Session, webhook_id: str, as_json: bool) -> None:
+def show(session: Session, /, *, webhook_id: str, as_json: bool) -> None:
     """Show one webhook, its state, and how its deliveries went."""
 
     async def work(store: Store, _: Settings) -> WebhookReport | None:
@@ -220,7 +222,7 @@ def show(session: Session, webhook_id: str, as_json: bool) -> None:
 @click.argument("webhook_id", metavar="ID")
 @json_option
 @click.pass_obj
-def pause(session: Session, webhook_id: str, as_json: bool) -> None:
+def pause(session: Session, /, *, webhook_id: str, as_json: bool) -> None:
     """Send nothing to this webhook until it is resumed.
 
     Pending deliveries wait. Events that arrive meanwhile are not sent later.
@@ -237,7 +239,7 @@ def pause(session: Session, webhook_id: str, as_json: bool) -> None:
 @click.argument("webhook_id", metavar="ID")
 @json_option
 @click.pass_obj
-def resume(session: Session, webhook_id: str, as_json: bool) -> None:
+def resume(session: Session, /, *, webhook_id: str, as_json: bool) -> None:
     """Send to this webhook again, be it paused or suspended."""
 
     async def work(store: Store, _: Settings) -> WebhookReport | None:
@@ -251,7 +253,7 @@ def resume(session: Session, webhook_id: str, as_json: bool) -> None:
 @click.argument("webhook_id", metavar="ID")
 @json_option
 @click.pass_obj
-def delete(session: Session, webhook_id: str, as_json: bool) -> None:
+def delete(session: Session, /, *, webhook_id: str, as_json: bool) -> None:
     """Delete this webhook. Its pending deliveries are cancelled; the log of all of them is kept."""
 
     async def work(store: Store, _: Settings) -> WebhookReport | None:
@@ -303,9 +305,12 @@ def _fields(report: WebhookReport) -> list[tuple[str, object]]:
         ("event type", webhook.event_type),
         ("state", f"{webhook.state}: {reason}" if reason else webhook.state),
         ("restricted to", _restriction_text(webhook)),
-        # Values of headers may be passwords; --json has them, for programs that must.
+        # Their values may be keys of the customer's system.
         ("headers", ", ".join(name for name, _ in webhook.headers)),
-        ("deliveries", f"{counts.total} ({counts.delivered} delivered, {counts.failed} failed, {counts.pending} pending)"),
+        (
+            "deliveries",
+            f"{counts.total} ({counts.delivered} delivered, {counts.failed} failed, {counts.pending} pending)",
+        ),
         ("created", webhook.created_at),
         ("updated", webhook.updated_at),
     ]

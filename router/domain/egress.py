@@ -6,6 +6,7 @@ registries, the cloud providers' metadata addresses, and the forms that embed an
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -16,6 +17,7 @@ from urllib.parse import SplitResult, urlsplit
 MAX_URL_LENGTH: Final = 2048
 _SCHEMES: Final = frozenset({"https", "http"})
 _DEFAULT_PORTS: Final = {"https": 443, "http": 80}
+_HOST_AND_PORT: Final = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
 
 Network = IPv4Network | IPv6Network
 
@@ -67,6 +69,8 @@ class EgressPolicy:
             ip = ip_address(address)
         except ValueError:
             return "not an IP address"
+        if isinstance(ip, IPv6Address) and ip.scope_id:
+            return "the address is bound to a network interface"
         rules = [rule for rule in self.allow if ip in rule.network and rule.port in (None, port)]
         if port in self.deny_ports and not any(rule.port == port for rule in rules):
             return f"port {port} is in egress.deny_ports"
@@ -85,10 +89,10 @@ def parse_allow_rule(text: str) -> AllowRule:
     """`CIDR`, `CIDR:port` or `[IPv6 CIDR]:port`. Raises ValueError with the rule that was broken."""
     network, port = text, None
     if text.startswith("["):
-        network, _, rest = text[1:].partition("]")
-        if rest and not rest.startswith(":"):
-            raise ValueError("after ']' comes ':port'")
-        port = rest.removeprefix(":") or None
+        network, bracket, rest = text[1:].partition("]")
+        if not bracket or (rest and not rest.startswith(":")):
+            raise ValueError("after '[CIDR]' comes ':port'")
+        port = rest[1:] if rest else None
     elif text.count(":") == 1:
         network, _, port = text.partition(":")
     if port is not None and not (port.isascii() and port.isdigit() and 0 < int(port) < 65_536):
@@ -117,8 +121,9 @@ def _in_any(ip: IPv4Address | IPv6Address, networks: Iterable[Network]) -> bool:
 def check_url(url: str) -> SplitResult:
     """The parts of a webhook's URL. Raises ValueError that says which rule it breaks, without quoting it.
 
-    Refuses what parsers read differently from one another: control characters, blanks, userinfo,
-    backslashes, `%` in the host, ports out of range. Names and addresses alike are judged when dialled.
+    Refuses what parsers read differently from one another: control characters, blanks, userinfo, backslashes,
+    hosts of other characters than names and addresses have, ports out of range. Where a host leads is judged
+    when it is dialled.
     """
     if not url or len(url) > MAX_URL_LENGTH:
         raise ValueError(f"a URL has 1 to {MAX_URL_LENGTH} characters")
@@ -133,7 +138,7 @@ def check_url(url: str) -> SplitResult:
         raise ValueError("a URL begins with https:// (or http://)")
     if "@" in parts.netloc:
         raise ValueError("a URL must not hold a user name or password; use headers")
-    if not parts.hostname or "%" in parts.netloc:
+    if not _HOST_AND_PORT.fullmatch(parts.netloc):
         raise ValueError("the URL has no valid host")
     if port == 0:
         raise ValueError("port 0 cannot be connected to")

@@ -31,10 +31,9 @@ class PublisherClock:
         if occurred_at is None:
             return received_at
         difference = received_at - occurred_at
-        error = self._error(difference)
         if live:
             self._samples.append(difference)
-        return min(received_at, occurred_at + error)
+        return min(received_at, occurred_at + self._error(difference))
 
     def _error(self, difference: timedelta) -> timedelta:
         if not self._samples:

@@ -37,7 +37,8 @@ def _parse(number: str, country: str) -> str | None:
     if len(number) > MAX_NUMBER_LENGTH or not _LOOKS_LIKE_NUMBER.fullmatch(number):
         return None
     try:
-        parsed = phonenumbers.parse(number, country)
+        # The narrow space of French typography is the one separator that the library does not know.
+        parsed = phonenumbers.parse(number.replace("\u202f", " "), country)
     except phonenumbers.NumberParseException:
         return None
     if not phonenumbers.is_possible_number(parsed):

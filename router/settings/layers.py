@@ -136,7 +136,8 @@ def _place(layer: Layer, entry: _Entry, model: type[BaseModel]) -> Problem | Non
             hint = f"Set {dotted(holder)} as a whole."
             secret = field_here is None or is_secret(field_here.annotation)
             return _problem(entry, f"cannot be set inside {dotted(holder)}, which is no table", hint, secret=secret)
-        node[step] = node = inner
+        node[step] = inner
+        node = inner
     node[entry.path[-1]] = value
     layer.origins[entry.path] = entry.origin
     return None
@@ -161,7 +162,7 @@ def file_layer(path: Path, *, named_by: str | None) -> Layer:
         return _broken(path, named_by, "there is no such file", "Give the path of a TOML file.")
     except UnicodeDecodeError as exc:
         return _broken(path, str(path), f"is not UTF-8: byte {exc.start}", "Save the file as UTF-8.")
-    except tomllib.TOMLDecodeError as exc:
+    except ValueError as exc:  # TOMLDecodeError, or an integer too long for Python
         # The message ends with "(at line 3, column 7)" and quotes at most one character.
         return _broken(path, str(path), f"is not TOML: {exc}", 'Texts are quoted: key = "value".')
     except (OSError, RuntimeError, RecursionError) as exc:

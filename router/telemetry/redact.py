@@ -28,12 +28,12 @@ _SUSPECT = re.compile(r"://|[?#+]|%2|wh[sr]|[eE](?:arer|ARER) |0[\d .\-\u00a0\u2
 # proportional to the length of the text, whoever wrote it.
 _SENSITIVE = re.compile(
     r"""
-      (?P<token> wh(?:sec|sk|r)_ ) [\w+/=.\-]*                          # signing secrets and keys, API tokens
+      (?P<token> wh(?:sec|sk|r)_ ) [\w+/=.\-]+                          # signing secrets and keys, API tokens
     | (?P<bearer> [Bb](?:earer|EARER)[ ]+ ) [^\s"',;]{8,}
     | (?P<login> ://) (?: [^\s/?\#"'<>\\]* | [^\s/?\#"'<>\\@:]{1,64} : [^\s"'<>\\@]{1,256} ) @
     | (?P<query> [?\#] ) (?: (?<=[^\s?]\?) | (?=[\w.\-]+=) ) [^\s"'<>\\]+   # ?anything after a text, #key=value
     | (?P<international> (?:\+|%2[Bb]) \d (?:[ .()/\-\u00a0\u202f]{0,2}\d){7,} )
-    | (?P<dialled> 00 (?<![\w.]00) [1-9] (?:[ .\-\u00a0\u202f]?\d){7,13} (?!\w) )
+    | (?P<dialled> 00 (?<![\w.]00) [ .\-]? [1-9] (?:[ .\-\u00a0\u202f]?\d){7,13} (?!\w) )
     | (?P<national> 0 (?<![\w.]0) [1-9] (?:[ .\-\u00a0\u202f]?\d\d){4} (?!\w) )     # France: 0X XX XX XX XX
     """,
     re.VERBOSE,

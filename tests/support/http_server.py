@@ -3,11 +3,12 @@
 It works on bytes, so it can do what no HTTP library would: answer nonsense, lie about lengths, drip, reset, never
 stop. Touches loopback sockets.
 
-    async with ScriptedServer(answer(500), answer(200)) as server:     # one step per request; the last one stays
-        ...                                                            # send to server.url
+    async with ScriptedServer(answer(500), answer(200)) as server:  # one step per request; the last one stays
+        ...  # send to server.url
     server.requests[0].header("webhook-id")
 
-A step is bytes to send, or an async function of the `Exchange`. For a program that is not in this event loop:
+A step is bytes to send, or an async function of the `Exchange`. A request's body needs a `content-length`.
+For a program that is not in this event loop:
 
     with in_thread(ScriptedServer()) as server: ...
 """
@@ -21,6 +22,7 @@ import ssl
 import struct
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal, Self
@@ -214,17 +216,25 @@ async def _read_request(connection: Connection, reader: asyncio.StreamReader) ->
 @contextmanager
 def in_thread(server: ScriptedServer) -> Iterator[ScriptedServer]:
     """Run a server in a thread and an event loop of its own, so that a test may block."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, name="scripted-server")
+    started: Future[Callable[[], object]] = Future()
+
+    async def serve() -> None:
+        loop, stop = asyncio.get_running_loop(), asyncio.Event()
+        try:
+            async with server:
+                started.set_result(lambda: loop.call_soon_threadsafe(stop.set))
+                await stop.wait()
+        except OSError as exc:
+            started.set_exception(exc)
+
+    thread = threading.Thread(target=asyncio.run, args=(serve(),), name="scripted-server")
     thread.start()
+    stop = started.result()
     try:
-        asyncio.run_coroutine_threadsafe(server.__aenter__(), loop).result()
         yield server
     finally:
-        asyncio.run_coroutine_threadsafe(server.__aexit__(), loop).result()
-        loop.call_soon_threadsafe(loop.stop)
+        stop()
         thread.join()
-        loop.close()
 
 
 # --- what to answer --------------------------------------------------------------------------------
@@ -266,13 +276,11 @@ def then_hang(data: bytes) -> Step:
     return step
 
 
-def then_reset(data: bytes, *, when: asyncio.Event | None = None) -> Step:
-    """Send, then RST, as soon as `when` is set. A RST may overtake data: with an event, the client has read it."""
+def then_reset(data: bytes) -> Step:
+    """Send, then RST. What is on its way over loopback is still read."""
 
     async def step(exchange: Exchange) -> None:
         await exchange.send(data)
-        if when is not None:
-            await when.wait()
         exchange.reset()
 
     return step

@@ -228,6 +228,11 @@ def test_file_that_cannot_be_read_is_a_problem(tmp_path: Path) -> None:
     assert latin.message == "is not UTF-8: byte 5"
 
 
+def test_number_that_python_will_not_read_is_a_problem(tmp_path: Path) -> None:
+    (problem,) = problems_of(config=write(tmp_path / "x.toml", f"api.port = {'9' * 5000}"))
+    assert problem.message.startswith("is not TOML: ")
+
+
 def test_byte_order_mark_is_no_problem(tmp_path: Path) -> None:
     path = tmp_path / "x.toml"
     path.write_bytes(b"\xef\xbb\xbfapi.port = 1")

@@ -89,8 +89,6 @@ def _os_error(exc: OSError, trail: Trail) -> NoAnswer | LocalFault:
     number = _errno_of(exc)
     if number in _LOCAL_ERRNOS:
         return LocalFault(detail=os.strerror(number))
-    if isinstance(exc, ConnectionError):
-        number = number or errno.ECONNRESET
     if number == errno.ETIMEDOUT:
         return _timed_out(trail)
     error = _ERRORS_BY_ERRNO.get(number, AttemptError.OTHER)
@@ -105,8 +103,8 @@ def _errno_of(exc: OSError) -> int:
     fault = exc.os_error if isinstance(exc, aiohttp.ClientConnectorError) else exc
     if fault.errno is not None:
         return fault.errno
-    if isinstance(fault, ConnectionError):
-        return errno.ECONNRESET  # the peer hung up during the TLS handshake
+    if isinstance(fault, ConnectionError) or isinstance(fault.__cause__, ConnectionError):
+        return errno.ECONNRESET  # hung up during the TLS handshake, or before the request was written
     numbers = {int(text) for text in _MERGED_ERRNO.findall(str(fault))} - {errno.EACCES}
     known = sorted(numbers, key=lambda number: (number not in _ERRORS_BY_ERRNO, number in _LOCAL_ERRNOS))
     return known[0] if known else 0

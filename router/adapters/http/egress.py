@@ -33,8 +33,7 @@ def guarded_sockets(policy: EgressPolicy) -> SocketFactoryType:
             trail.denied += 1
             trail.refusal = refusal
             raise EgressDenied(errno.EACCES, refusal)
-        opened = socket.socket(family, kind, protocol)
         trail.dialled += 1
-        return opened
+        return socket.socket(family, kind, protocol)
 
     return open_socket

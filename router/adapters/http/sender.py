@@ -37,6 +37,8 @@ _MAX_PLAIN_BODY_BYTES: Final = 1024 * 1024
 _NOT_OURS: Final = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
 """Headers that aiohttp would add; an `Accept-Encoding` would ask for answers that we do not unpack."""
 
+_SHUTTING_DOWN: Final = LocalFault(detail="shutting down")
+
 
 class HttpSender:
     """A `ports.Sender`. Usable between `open` and `close`, by any number of tasks of one event loop."""
@@ -175,9 +177,6 @@ class HttpSender:
         )
 
 
-_SHUTTING_DOWN: Final = LocalFault(detail="shutting down")
-
-
 async def _read_body(content: aiohttp.StreamReader, deadline: float) -> tuple[bytes, bool]:
     """The beginning of a body, and whether it is the whole."""
     limit = MAX_KEPT_RESPONSE_BYTES + 1
@@ -199,9 +198,12 @@ def _parse(text: str) -> URL | str:
     """The URL exactly as its owner wrote it, percent-encoding included; or the rule that it breaks."""
     try:
         check_url(text)
-        return URL(text, encoded=True)
     except ValueError as exc:
         return str(exc)
+    try:
+        return URL(text, encoded=True)
+    except ValueError:
+        return "the URL cannot be parsed"  # the library's own text would quote it
 
 
 def _is_cancelled() -> bool:

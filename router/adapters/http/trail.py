@@ -15,7 +15,7 @@ class Trail:
     """The marks of one request on one connection."""
 
     dialled: int = 0
-    """Sockets that were opened for it; 0 on a connection from the pool."""
+    """Addresses that the policy permitted; 0 on a connection from the pool."""
     denied: int = 0
     """Addresses that the egress policy refused."""
     refusal: str = ""

@@ -15,7 +15,7 @@ from pymongo.errors import DuplicateKeyError, OperationFailure, PyMongoError
 from router.adapters.mongo.documents import Document
 from router.adapters.mongo.driver import MAX_READ_TIME_MS, Database, is_transient
 from router.adapters.mongo.indexes import ACCOUNTS, DEAD_LETTERS, WEBHOOK_HEALTH, WEBHOOKS
-from router.adapters.mongo.webhooks import webhook_document
+from router.adapters.mongo.webhooks import spellings, webhook_document
 from router.domain.errors import ConfigurationRefused, DependencyUnavailable, InvalidInput
 from router.domain.event import AccountId
 from router.domain.webhook import Webhook, WebhookId
@@ -33,7 +33,10 @@ class MongoRegistry:
     async def set_account(self, account_id: AccountId, *, webhooks_enabled: bool) -> None:
         update = {"$set": {"webhooks_enabled": webhooks_enabled}}
         async with _store_errors():
-            await self._accounts.update_one({"_id": account_id}, update, upsert=True)
+            # A second document beside one with an integer id would be a switch that the back office does not know.
+            result = await self._accounts.update_many({"_id": {"$in": spellings(account_id)}}, update)
+            if not result.matched_count:
+                await self._accounts.update_one({"_id": account_id}, update, upsert=True)
 
     async def add_webhook(self, webhook: Webhook, secret: str | None) -> None:
         document = webhook_document(webhook, secret)
@@ -54,7 +57,7 @@ class MongoRegistry:
     async def set_enabled(self, webhook_id: WebhookId, *, enabled: bool, at: datetime) -> bool:
         update = {"$set": {"enabled": enabled, "updated_at": at}}
         async with _store_errors():
-            result = await self._webhooks.update_one({"_id": webhook_id}, update)
+            result = await self._webhooks.update_one({"_id": {"$in": spellings(webhook_id)}}, update)
         return bool(result.matched_count)
 
     async def unsuspend(self, webhook_id: WebhookId) -> bool:
@@ -66,7 +69,7 @@ class MongoRegistry:
 
     async def delete_webhook(self, webhook_id: WebhookId) -> bool:
         async with _store_errors():
-            result = await self._webhooks.delete_one({"_id": webhook_id})
+            result = await self._webhooks.delete_one({"_id": {"$in": spellings(webhook_id)}})
             await self._health.delete_one({"_id": webhook_id})
         return bool(result.deleted_count)
 

@@ -6,7 +6,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
+
+from bson import ObjectId
 
 from router.adapters.mongo.documents import Document, StoredDocument, optional_utc, utc
 from router.domain.definition import RawDefinition, read_definition
@@ -18,6 +20,18 @@ from router.domain.webhook import (
     Webhook,
     WebhookId,
 )
+
+_INT64_MAX: Final = 2**63 - 1
+
+
+def spellings(identity: str) -> list[Any]:
+    """Every `_id` that is shown as this text: back offices write integers and ObjectIds too."""
+    found: list[Any] = [identity]
+    if identity.isascii() and identity.isdigit() and len(identity) < 20 and str(int(identity)) == identity:
+        found += [int(identity)] if int(identity) <= _INT64_MAX else []
+    if ObjectId.is_valid(identity):
+        found.append(ObjectId(identity))
+    return found
 
 
 def parse_webhook(document: StoredDocument, country: str) -> Webhook:

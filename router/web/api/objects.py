@@ -4,7 +4,8 @@ the OpenAPI document is made from them. Types only.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Final
 
@@ -84,6 +85,16 @@ class WebhookObject:
     deliveries: CountsObject
     created_at: datetime | None
     updated_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WebhookWithSecret(WebhookObject):
+    """A webhook that was just created, with its secret, which is not shown again."""
+
+    secret: Annotated[
+        str,
+        Field(description="The key of its signatures.", examples=["whsec_c2VjcmV0IHNlY3JldCBzZWNyZXQgc2VjcmV0IQ=="]),
+    ] = field(repr=False)
 
 
 # --- deliveries ------------------------------------------------------------------------------------
@@ -230,6 +241,7 @@ class DeadLetterDetail(DeadLetterObject):
 class PageObject:
     """A part of a list, newest first."""
 
+    items: Sequence[object]
     next_cursor: Annotated[str | None, Field(description="The `cursor` of the next page; null at the end.")]
     total: Annotated[
         int | None,

@@ -20,7 +20,7 @@ from router.domain.errors import InvalidInput
 from router.domain.event import AccountId, EventType
 from router.domain.numbers import MIN_SEARCH_DIGITS, search_prefix
 from router.domain.webhook import WebhookId, WebhookState
-from router.ports import DeliveryFilter, Position
+from router.ports import DeliveryFilter
 from router.web.problems import FieldError, invalid_request
 
 Query = TypeVar("Query", bound=BaseModel)
@@ -66,20 +66,12 @@ def _parse_flag(text: object) -> bool:
     return text == "true"
 
 
-def _parse_cursor(text: object) -> Position:
-    try:
-        return decode_cursor(str(text))
-    except InvalidInput as error:
-        raise ValueError(error.message) from None
-
-
 _TimeText = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 
 Text = Annotated[str, Field(min_length=1)]
 Time = Annotated[datetime, PlainValidator(parse_time, json_schema_input_type=_TimeText)]
 Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT), BeforeValidator(_parse_whole_number)]
 Flag = Annotated[bool, PlainValidator(_parse_flag, json_schema_input_type=bool)]
-Cursor = Annotated[Position, PlainValidator(_parse_cursor, json_schema_input_type=str)]
 # Enums arrive as text, which strict models refuse by default.
 EventTypeText = Annotated[EventType, Field(strict=False)]
 StatusText = Annotated[DeliveryStatus, Field(strict=False)]
@@ -99,13 +91,15 @@ class PageQuery(NoQuery):
     """Which part of a list, newest first."""
 
     limit: Limit = Field(default=DEFAULT_LIMIT, description="Items on a page.", examples=[50])
-    cursor: Cursor | None = Field(default=None, description="`next_cursor` of the page before.")
+    cursor: Text | None = Field(default=None, description="`next_cursor` of the page before.")
     include_total: Flag = Field(
         default=False, description="Add `total`, the number of all matches, which costs a count."
     )
 
     def page(self) -> PageRequest:
-        return PageRequest(limit=self.limit, after=self.cursor, with_total=self.include_total)
+        """Raises InvalidInput for a cursor that no page gave."""
+        after = None if self.cursor is None else decode_cursor(self.cursor)
+        return PageRequest(limit=self.limit, after=after, with_total=self.include_total)
 
 
 class WebhookQuery(PageQuery):
@@ -203,7 +197,9 @@ def field_errors(error: ValidationError, *, unknown: str) -> list[FieldError]:
 
 
 def _field(detail: ErrorDetails) -> str:
-    return ".".join(str(part) for part in detail["loc"]) or "body"
+    """As `restrict_to.tracking_numbers[0]`; what concerns all of it is the fault of the body."""
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in detail["loc"])
+    return path.removeprefix(".") or "body"
 
 
 def _message(detail: ErrorDetails, unknown: str) -> str:
@@ -215,8 +211,6 @@ def _message(detail: ErrorDetails, unknown: str) -> str:
             return "is required"
         case "string_too_short":
             return "must not be empty"
-        case "string_unicode":
-            return "must be UTF-8"
         case "value_error":
             return str(context["error"])
         case _:

@@ -37,6 +37,7 @@ from router.web.api.objects import (
     UserObject,
     WebhookObject,
     WebhookPage,
+    WebhookWithSecret,
 )
 
 # --- accounts and webhooks ---
@@ -70,6 +71,10 @@ def webhook_object(report: WebhookReport) -> WebhookObject:
         created_at=webhook.created_at,
         updated_at=webhook.updated_at,
     )
+
+
+def webhook_with_secret(report: WebhookReport, secret: str) -> WebhookWithSecret:
+    return WebhookWithSecret(**_values(webhook_object(report)), secret=secret)
 
 
 def _restrict_to(restriction: Restriction | None) -> TrackingNumbersObject | UserObject | None:

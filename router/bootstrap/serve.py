@@ -1,0 +1,184 @@
+"""`serve`: puts the roles together, waits for what they depend on, and runs until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import socket
+import sys
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from typing import Final
+
+import structlog
+import uvloop
+
+from router import __version__
+from router.adapters import systemd
+from router.application.upkeep import Housekeeping
+from router.bootstrap.processes import WorkerProcesses
+from router.bootstrap.store import Store, open_store
+from router.bootstrap.worker import Worker
+from router.daemon import EXIT_OK, Step, StopSignal, Supervisor
+from router.domain.errors import ConfigurationRefused, DependencyUnavailable
+from router.settings import Settings
+from router.telemetry.log import configure_logging
+from router.telemetry.metrics import Metrics
+from router.web.app import build_app
+from router.web.server import WebServer
+
+log = structlog.get_logger("router.serve")
+
+START_PATIENCE_SECONDS: Final = 30.0
+"""How long a dependency may be missing at start (contract, section 7)."""
+EXIT_UNAVAILABLE: Final = 69
+EXIT_CONFIGURATION: Final = 78
+API_STEP_SECONDS: Final = 5.0
+
+
+class Readiness:
+    """Whether this process can do its work, and why not. Filled in while the parts start."""
+
+    def __init__(self) -> None:
+        self.store: Store | None = None
+        self.worker: Worker | None = None
+        self.processes: WorkerProcesses | None = None
+        self.stopping = False
+
+    def checks(self) -> Mapping[str, bool]:
+        checks = {"store": self.store is not None and self.store.persistently.health.is_up}
+        if self.worker is not None:
+            checks.update(self.worker.checks())
+        if self.processes is not None:
+            checks.update(self.processes.alive())
+        checks["not_stopping"] = not self.stopping
+        return checks
+
+
+def serve(settings: Settings, *, role: str, workers: int) -> int:
+    """Run `all`, `worker` or `api` until a signal. Returns the exit code of the contract."""
+    log_format = settings.log.format or ("console" if sys.stderr.isatty() else "json")
+    configure_logging(format=log_format, level=settings.log.level)
+    return uvloop.run(_Daemon(settings, role, workers).run())
+
+
+class _Daemon:
+    def __init__(self, settings: Settings, role: str, workers: int) -> None:
+        self._settings = settings
+        self._role = role
+        self._workers = workers
+        self._metrics = Metrics(__version__)
+        self._readiness = Readiness()
+
+    async def run(self) -> int:
+        stop = StopSignal()
+        stop.install()
+        supervisor = Supervisor(stop)
+        log.info("starting", version=__version__, role=self._role, workers=self._workers)
+        async with AsyncExitStack() as resources:
+            try:
+                started = await stop.unless_asked(self._start(resources, supervisor))
+            except DependencyUnavailable as error:
+                log.error("dependency_unavailable", error=str(error))
+                return EXIT_UNAVAILABLE
+            except ConfigurationRefused as error:
+                log.error("configuration_refused", error=str(error))
+                return EXIT_CONFIGURATION
+            exit_code = EXIT_OK
+            if started:
+                systemd.notify("READY=1")
+                log.info("ready")
+                exit_code = await supervisor.watch()
+            self._readiness.stopping = True
+            systemd.notify("STOPPING=1")
+            log.info("stopping")
+            await supervisor.shut_down(self._stop_steps(supervisor))
+        log.info("stopped", exit_code=exit_code)
+        return exit_code
+
+    async def _start(self, resources: AsyncExitStack, supervisor: Supervisor) -> None:
+        """Start every part of the role. The API answers first, so that probes see what is being waited for."""
+        store = await resources.enter_async_context(
+            open_store(self._settings, patience_seconds=START_PATIENCE_SECONDS)
+        )
+        self._readiness.store = store
+        await store.pulse()
+        if self._role != "worker":
+            server = self._web_server(store)
+            await server.start()
+            resources.push_async_callback(server.stop)
+        if self._workers > 1 and self._role != "api":
+            self._start_processes(store, supervisor)
+        elif self._role != "api":
+            await self._start_worker(store, supervisor)
+        if self._readiness.worker is None:
+            supervisor.start([Housekeeping(store.clock, store.pulse, None)])
+        interval = systemd.watchdog_seconds()
+        if interval is not None:
+            supervisor.start([_Watchdog(interval)])
+
+    def _web_server(self, store: Store) -> WebServer:
+        api = self._settings.api
+        app = build_app(
+            reader=store.reader,
+            country=self._settings.numbers.default_country,
+            token=api.admin_token.get_secret_value() if api.admin_token else None,
+            checks=self._readiness.checks,
+            metrics=self._metrics.registry,
+            observe=self._observe,
+        )
+        return WebServer(app, api.host, api.port)
+
+    async def _start_worker(self, store: Store, supervisor: Supervisor) -> None:
+        worker = Worker(self._settings, store, self._metrics, _owner())
+        self._readiness.worker = worker
+        await worker.start(supervisor)
+        try:
+            async with asyncio.timeout(START_PATIENCE_SECONDS):
+                await worker.source.wait_until_consuming()
+        except TimeoutError:
+            raise DependencyUnavailable(
+                f"RabbitMQ at amqp.url was not there within {START_PATIENCE_SECONDS:.0f} s; "
+                "start it, or set amqp.url (ROUTER_AMQP__URL)"
+            ) from None
+
+    def _start_processes(self, store: Store, supervisor: Supervisor) -> None:
+        # The store's real address: an embedded server is ours, and the children only connect to it.
+        processes = WorkerProcesses(
+            self._workers, ["serve", "--role", "worker"], {"ROUTER_MONGO__URL": store.url}
+        )
+        self._readiness.processes = processes
+        supervisor.start([processes])
+
+    def _observe(self) -> None:
+        """Bring gauges up to date before they are read."""
+        if self._readiness.worker is not None:
+            self._readiness.worker.observe()
+        self._metrics.store_up.set(self._readiness.checks()["store"])
+
+    def _stop_steps(self, supervisor: Supervisor) -> list[Step]:
+        if self._readiness.worker is not None:
+            return self._readiness.worker.stop_steps(supervisor)
+        if self._readiness.processes is not None:
+            return self._readiness.processes.stop_steps()
+        return []
+
+
+class _Watchdog:
+    """Service: tells systemd that the event loop turns."""
+
+    name = "watchdog"
+
+    def __init__(self, interval_seconds: float) -> None:
+        self._interval_seconds = interval_seconds
+
+    async def run(self) -> None:
+        while True:
+            systemd.notify("WATCHDOG=1")
+            await asyncio.sleep(self._interval_seconds)
+
+
+def _owner() -> str:
+    """This worker's name in leases: readable, and unique over restarts."""
+    return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"

@@ -1,0 +1,11 @@
+"""Every endpoint of the API. What is not listed here is neither served nor documented."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from router.web.api.endpoints import Endpoint
+from router.web.api.managing import MANAGING
+from router.web.api.reading import READING
+
+ENDPOINTS: Final[tuple[Endpoint, ...]] = (*READING, *MANAGING)

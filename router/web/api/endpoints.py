@@ -1,0 +1,97 @@
+"""What an endpoint is: a plain async function whose types say what it takes and gives. The server parses by them and
+the OpenAPI document is made from them, so neither can disagree with the code. Knows no HTTP library.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from types import NoneType
+from typing import Any, Generic, TypeVar, get_args, get_type_hints
+
+from pydantic import BaseModel
+
+from router.application.manage import Randomness
+from router.ports import Publisher, Reader, Registry
+from router.web.api.auth import Scope
+
+Query = TypeVar("Query", bound=BaseModel)
+Body = TypeVar("Body")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Api:
+    """What endpoints work with. `country` is where numbers without a country code are dialled."""
+
+    reader: Reader
+    registry: Registry
+    publisher: Publisher
+    queue_of_source: Mapping[str, str]
+    country: str
+    now: Callable[[], datetime]
+    randomness: Randomness
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call(Generic[Query, Body]):
+    """One request, parsed. `id` is the part of the path in braces, empty where there is none."""
+
+    id: str
+    query: Query
+    body: Body
+
+
+Handler = Callable[[Api, Any], Awaitable[Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """One method of one path. `missing` is what a caller is told where the handler answers None or False: a 404."""
+
+    method: str
+    path: str
+    scope: Scope
+    status: int
+    missing: str | None
+    query: type[BaseModel]
+    body: type[BaseModel] | None
+    answer: Any
+    """The type of the answer, for its JSON schema; None: no content."""
+    handler: Handler
+
+    @property
+    def summary(self) -> str:
+        return _paragraphs(self.handler)[0]
+
+    @property
+    def description(self) -> str | None:
+        return "\n\n".join(_paragraphs(self.handler)[1:]) or None
+
+
+def endpoint(
+    method: str, path: str, scope: Scope, *, status: int = 200, missing: str | None = None
+) -> Callable[[Handler], Endpoint]:
+    """Makes an Endpoint of `async def handler(api: Api, call: Call[Query, Body]) -> Answer`."""
+
+    def decorate(handler: Handler) -> Endpoint:
+        types = get_type_hints(handler)
+        query, body = get_args(types["call"])
+        answers = [kind for kind in get_args(types["return"]) or (types["return"],) if kind is not NoneType]
+        return Endpoint(
+            method=method,
+            path=path,
+            scope=scope,
+            status=status,
+            missing=missing,
+            query=query,
+            body=None if body is NoneType else body,
+            answer=None if status == 204 else answers[0],
+            handler=handler,
+        )
+
+    return decorate
+
+
+def _paragraphs(handler: Handler) -> list[str]:
+    return [" ".join(paragraph.split()) for paragraph in (handler.__doc__ or "").split("\n\n")]

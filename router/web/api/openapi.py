@@ -1,0 +1,263 @@
+"""The OpenAPI 3.1 document, made from the endpoints and the types that they take and give. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, Final, Literal
+
+from openapi_pydantic import (
+    Components,
+    Header,
+    Info,
+    MediaType,
+    OpenAPI,
+    Operation,
+    Parameter,
+    PathItem,
+    Reference,
+    RequestBody,
+    Response,
+    Schema,
+    SecurityScheme,
+    Tag,
+)
+from pydantic import BaseModel, TypeAdapter
+
+from router import __version__
+from router.web.api.catalogue import ENDPOINTS
+from router.web.api.endpoints import Endpoint
+from router.web.problems import CONTENT_TYPE, KINDS, RETRY_AFTER_SECONDS, TYPE_PREFIX, Problem
+
+JsonSchema = dict[str, Any]
+
+_SECURITY: Final = "token"
+_COMPONENT: Final = "#/components/schemas/{model}"
+_TAGS: Final[Mapping[str, str]] = {
+    "webhooks": "Definitions: where events go, and under which conditions.",
+    "deliveries": "One event for one webhook, with the log of its attempts.",
+    "events": "What was received from the platform.",
+    "calls": "The events of one conversation.",
+    "accounts": "The switch of each account.",
+    "dead-letters": "Messages that could not be understood.",
+    "operations": "For those who run the router. Needs no token.",
+}
+_DESCRIPTION: Final = """\
+Times are RFC 3339, UTC, to the millisecond. Lists are newest first: follow `next_cursor` until it is null. Errors are
+problem documents (RFC 9457) whose `type` names the kind and whose `errors` name each wrong parameter or field.
+"""
+_ERRORS: Final[Mapping[int, tuple[str, str]]] = {
+    400: ("A parameter, the path or the body is wrong.", "limit: must be less than or equal to 200"),
+    401: ("No token, or one that is not known.", "send the header 'Authorization: Bearer <token>'"),
+    404: ("There is no such object.", "no delivery has this id"),
+    413: ("The body is longer than 1 MiB.", "the body is longer than 1 MiB"),
+    415: ("The body is not `application/json`.", "the body must be application/json"),
+    503: ("The store does not answer now.", "MongoDB does not answer (ServerSelectionTimeoutError); try again later"),
+}
+"""What each error means, and the `detail` of its example."""
+
+# Paths that are no endpoints of the API: summary, and the answers by status with their media type.
+_OPERATIONS: Final[Mapping[str, tuple[str, Mapping[int, tuple[str, str]]]]] = {
+    "/openapi.json": ("Show this document.", {200: ("The document.", "application/json")}),
+    "/livez": ("Say that the process answers.", {200: ("It does.", "application/json")}),
+    "/readyz": (
+        "Say whether the router can do its work.",
+        {200: ("It can.", "application/json"), 503: ("It cannot; the checks say why.", "application/json")},
+    ),
+    "/metrics": ("Show the metrics for Prometheus.", {200: ("The metrics.", "text/plain")}),
+}
+_VERBOSE: Final = Parameter.model_validate(
+    {
+        "name": "verbose",
+        "in": "query",
+        "description": "List the checks even where all is well; needs no value.",
+        "allowEmptyValue": True,
+        "schema": {"type": "string"},
+    }
+)
+
+
+def openapi_document(endpoints: Sequence[Endpoint] = ENDPOINTS) -> JsonSchema:
+    """The document as plain JSON values."""
+    queries, schemas = _schemas(endpoints)
+    paths: dict[str, PathItem] = {}
+    for endpoint in endpoints:
+        item = paths.setdefault(endpoint.path, PathItem())
+        setattr(item, endpoint.method.lower(), _operation(endpoint, queries[endpoint.query]))
+    for path in _OPERATIONS:
+        paths[path] = PathItem(get=_plain_operation(path))
+    document = OpenAPI(
+        openapi="3.1.0",
+        info=Info(title="webhook-router", version=__version__, description=_DESCRIPTION),
+        tags=[Tag(name=name, description=text) for name, text in _TAGS.items()],
+        paths=paths,
+        components=Components(
+            schemas={name: Schema.model_validate(schema) for name, schema in schemas.items()},
+            responses={KINDS[status]: _error(status) for status in _ERRORS},
+            securitySchemes={_SECURITY: SecurityScheme(type="http", scheme="bearer")},
+        ),
+    )
+    # Only what was set: the defaults of a query parameter are not allowed on one in the path.
+    return document.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_unset=True)
+
+
+# --- operations ------------------------------------------------------------------------------------
+
+
+def _operation(endpoint: Endpoint, query: JsonSchema) -> Operation:
+    return Operation(
+        operationId=_name(endpoint),
+        summary=endpoint.summary.rstrip("."),
+        description=_with_scope(endpoint),
+        tags=[_tag(endpoint.path)],
+        parameters=[*_path_parameters(endpoint.path), *_query_parameters(query)],
+        requestBody=_request_body(endpoint.body),
+        responses={str(endpoint.status): _answer(endpoint)} | _errors(_error_statuses(endpoint)),
+        security=[{_SECURITY: []}],
+    )
+
+
+def _plain_operation(path: str) -> Operation:
+    summary, answers = _OPERATIONS[path]
+    return Operation(
+        operationId="get_" + re.sub(r"\W", "_", path.strip("/")),
+        summary=summary.rstrip("."),
+        tags=["operations"],
+        parameters=[_VERBOSE] if path == "/readyz" else [],
+        responses={
+            str(status): Response(description=text, content={media_type: MediaType()})
+            for status, (text, media_type) in answers.items()
+        },
+        security=[],
+    )
+
+
+def _name(endpoint: Endpoint) -> str:
+    return getattr(endpoint.handler, "__name__", "")
+
+
+def _with_scope(endpoint: Endpoint) -> str:
+    needs = f"Needs the scope `{endpoint.scope.value}`."
+    return f"{endpoint.description}\n\n{needs}" if endpoint.description else needs
+
+
+def _tag(path: str) -> str:
+    return path.split("/")[2]
+
+
+def _path_parameters(path: str) -> list[Parameter | Reference]:
+    text = "Percent-encoded where it holds '/' or other reserved characters."
+    schema = {"type": "string", "minLength": 1}
+    return [
+        Parameter.model_validate({"name": name, "in": "path", "required": True, "description": text, "schema": schema})
+        for name in re.findall(r"{(\w+)}", path)
+    ]
+
+
+def _query_parameters(query: JsonSchema) -> list[Parameter | Reference]:
+    required = query.get("required", ())
+    return [
+        Parameter.model_validate(
+            {
+                "name": name,
+                "in": "query",
+                "required": name in required,
+                "description": schema.get("description"),
+                "schema": _parameter_schema(schema),
+            }
+        )
+        for name, schema in query.get("properties", {}).items()
+    ]
+
+
+def _parameter_schema(schema: JsonSchema) -> JsonSchema:
+    """A parameter that is not given is absent: null, which the model has for that, cannot be sent."""
+    choices = [choice for choice in schema.get("anyOf", ()) if choice != {"type": "null"}]
+    described = {"description", "title", "anyOf"} | ({"default"} if schema.get("default") is None else set())
+    rest = {key: value for key, value in schema.items() if key not in described}
+    return rest | (choices[0] if choices else {})
+
+
+def _request_body(body: type[BaseModel] | None) -> RequestBody | None:
+    if body is None:
+        return None
+    return RequestBody(required=True, content={"application/json": MediaType(media_type_schema=_ref(body))})
+
+
+def _answer(endpoint: Endpoint) -> Response:
+    if endpoint.answer is None:
+        return Response(description="Done.")
+    content = {"application/json": MediaType(media_type_schema=_ref(endpoint.answer))}
+    return Response(description=HTTPStatus(endpoint.status).phrase, content=content)
+
+
+# --- errors ----------------------------------------------------------------------------------------
+
+
+def _error_statuses(endpoint: Endpoint) -> Iterable[int]:
+    yield from (400, 401)
+    if endpoint.missing:
+        yield 404
+    if endpoint.body is not None:
+        yield from (413, 415)
+    yield 503
+
+
+def _errors(statuses: Iterable[int]) -> dict[str, Response | Reference]:
+    return {str(status): _reference(f"#/components/responses/{KINDS[status]}") for status in statuses}
+
+
+def _error(status: int) -> Response:
+    text, detail = _ERRORS[status]
+    field, _, message = detail.partition(": ")
+    example = {
+        "type": TYPE_PREFIX + KINDS[status],
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "errors": [{"field": field, "message": message}] if status == 400 else [],
+    }
+    content = {CONTENT_TYPE: MediaType(media_type_schema=_ref(Problem), example=example)}
+    return Response(description=text, content=content, headers=_error_headers(status))
+
+
+def _error_headers(status: int) -> dict[str, Header | Reference] | None:
+    match status:
+        case 401:
+            return {"WWW-Authenticate": _header("string", "Bearer")}
+        case 503:
+            return {"Retry-After": _header("integer", RETRY_AFTER_SECONDS)}
+        case _:
+            return None
+
+
+def _header(kind: Literal["string", "integer"], example: object) -> Header:
+    return Header(param_schema=Schema.model_validate({"type": kind}), example=example)
+
+
+# --- schemas ---------------------------------------------------------------------------------------
+
+
+def _schemas(endpoints: Sequence[Endpoint]) -> tuple[dict[type[BaseModel], JsonSchema], dict[str, JsonSchema]]:
+    """The schema of each query string, and the components that answers and bodies refer to by name."""
+    queries = list(dict.fromkeys(endpoint.query for endpoint in endpoints))
+    bodies = list(dict.fromkeys(endpoint.body for endpoint in endpoints if endpoint.body is not None))
+    answers = list(dict.fromkeys([*(endpoint.answer for endpoint in endpoints if endpoint.answer), Problem]))
+    kinds: list[tuple[Any, Literal["validation", "serialization"]]] = [
+        *((kind, "validation") for kind in [*queries, *bodies]),
+        *((kind, "serialization") for kind in answers),
+    ]
+    _, document = TypeAdapter.json_schemas(
+        [(kind.__name__, mode, TypeAdapter(kind)) for kind, mode in kinds], ref_template=_COMPONENT
+    )
+    components: dict[str, JsonSchema] = document["$defs"]
+    return {query: components.pop(query.__name__) for query in queries}, components
+
+
+def _ref(kind: Any) -> Reference:
+    return _reference(_COMPONENT.format(model=kind.__name__))
+
+
+def _reference(target: str) -> Reference:
+    return Reference.model_validate({"$ref": target})

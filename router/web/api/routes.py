@@ -1,0 +1,67 @@
+"""Binds endpoints to the server: checks the token, parses the request, calls the endpoint, encodes what it answers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+from pydantic import BaseModel, ValidationError
+
+from router.web.api.auth import AdminToken
+from router.web.api.endpoints import Api, Call, Endpoint
+from router.web.api.objects import PageObject
+from router.web.api.params import field_errors, parse_query
+from router.web.encoding import encode
+from router.web.problems import ProblemError, invalid_request
+
+JSON = "application/json"
+
+
+def add_endpoints(app: web.Application, endpoints: Iterable[Endpoint], api: Api, token: AdminToken) -> None:
+    for endpoint in endpoints:
+        # aiohttp's own pattern would refuse braces; "/" arrives here as %2F.
+        path = re.sub(r"{(\w+)}", r"{\1:[^/]+}", endpoint.path)
+        if endpoint.method == "GET":
+            app.router.add_get(path, _bound(endpoint, api, token))  # and HEAD
+        else:
+            app.router.add_route(endpoint.method, path, _bound(endpoint, api, token))
+
+
+def _bound(endpoint: Endpoint, api: Api, token: AdminToken) -> Handler:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        # Here and not in a middleware that looks at paths: no spelling of a path can get around it.
+        token.check(request.headers.get("Authorization"))
+        call = Call(
+            id=next(iter(request.match_info.values()), ""),
+            query=parse_query(endpoint.query, request.query),
+            body=None if endpoint.body is None else await _body(endpoint.body, request),
+        )
+        answer = await endpoint.handler(api, call)
+        if answer is None or answer is False:
+            raise ProblemError(404, endpoint.missing or "there is no such object")
+        if endpoint.answer is None:
+            return web.Response(status=endpoint.status)
+        return web.Response(status=endpoint.status, body=encode(_plain(answer)), content_type=JSON)
+
+    return handle
+
+
+async def _body(model: type[BaseModel], request: web.Request) -> BaseModel:
+    """The body as `model` has it. Raises a 400 that names every field that is wrong, 413 or 415."""
+    if request.content_type != JSON:
+        raise ProblemError(415, f"the body must be {JSON}; say so in the header Content-Type")
+    raw = await request.read()
+    try:
+        return model.model_validate_json(raw)
+    except ValidationError as error:
+        raise invalid_request(field_errors(error, unknown="is no field of this body")) from None
+
+
+def _plain(answer: object) -> object:
+    """An answer as it is encoded: a page shows its total only where it was counted."""
+    if not isinstance(answer, PageObject):
+        return answer
+    shown = {"items": answer.items, "next_cursor": answer.next_cursor}
+    return shown if answer.total is None else shown | {"total": answer.total}

@@ -1,0 +1,79 @@
+"""The web application, put together: API, probes, metrics, and what every answer has in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Final
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+
+from router.application.manage import Randomness
+from router.ports import Publisher, Reader, Registry
+from router.web.api.auth import AdminToken
+from router.web.api.catalogue import ENDPOINTS
+from router.web.api.endpoints import Api
+from router.web.api.openapi import openapi_document
+from router.web.api.routes import JSON, add_endpoints
+from router.web.encoding import encode
+from router.web.probes import Checks, add_probes
+from router.web.problems import problems
+
+MAX_BODY_BYTES: Final = 1024 * 1024
+
+_HEADERS: Final = {
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    # In place of aiohttp's, which tells its version and Python's.
+    "Server": "webhook-router",
+}
+
+
+def build_app(
+    *,
+    reader: Reader,
+    registry: Registry,
+    publisher: Publisher,
+    queue_of_source: Mapping[str, str],
+    country: str,
+    now: Callable[[], datetime],
+    randomness: Randomness,
+    token: str | None,
+    checks: Checks,
+    metrics: CollectorRegistry,
+    observe: Callable[[], None] = lambda: None,
+) -> web.Application:
+    """The application. `token` is `api.admin_token`; None lets nobody in. `country` is where numbers are dialled.
+
+    `queue_of_source` says where a dead letter goes back to. `checks` is asked for readiness.
+    `observe` brings the gauges of `metrics` up to date before they are read.
+    """
+    app = web.Application(middlewares=[problems], client_max_size=MAX_BODY_BYTES)
+    app.on_response_prepare.append(_add_headers)
+    add_probes(app, checks, metrics, observe)
+    _add_openapi(app)
+    api = Api(
+        reader=reader,
+        registry=registry,
+        publisher=publisher,
+        queue_of_source=queue_of_source,
+        country=country,
+        now=now,
+        randomness=randomness,
+    )
+    add_endpoints(app, ENDPOINTS, api, AdminToken(token))
+    return app
+
+
+def _add_openapi(app: web.Application) -> None:
+    document = encode(openapi_document())
+
+    async def openapi(_: web.Request) -> web.Response:
+        return web.Response(body=document, content_type=JSON)
+
+    app.router.add_get("/openapi.json", openapi)
+
+
+async def _add_headers(_: web.Request, response: web.StreamResponse) -> None:
+    response.headers.update(_HEADERS)

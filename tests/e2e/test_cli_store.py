@@ -1,0 +1,193 @@
+"""Commands as people type them: processes of their own, on a real store."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pymongo
+import pytest
+from pymongo.database import Database
+
+from router.adapters.embedded.processes import free_ports
+
+NOWHERE_SECONDS = 8.0
+"""About 5 s of patience, and starting Python on a busy machine."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shell:
+    """Runs commands against one database, in a folder without a configuration file."""
+
+    directory: Path
+    environment: Mapping[str, str]
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-P", "-m", "router", *arguments],
+            cwd=self.directory,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def data(self, *arguments: str) -> Any:
+        """What a command that succeeds prints with --json."""
+        result = self.run(*arguments, "--json")
+        assert result.returncode == 0, result.stderr
+        return json.loads(result.stdout)
+
+
+def shell_for(directory: Path, **settings: str) -> Shell:
+    others = {name: value for name, value in os.environ.items() if not name.startswith("ROUTER_")}
+    root = Path(__file__).parents[2]
+    return Shell(directory=directory, environment={**others, "PYTHONPATH": str(root), **settings})
+
+
+@pytest.fixture
+def shell(tmp_path: Path, mongo_url: str, mongo_database: str) -> Shell:
+    return shell_for(tmp_path, ROUTER_MONGO__URL=mongo_url, ROUTER_MONGO__DATABASE=mongo_database)
+
+
+@pytest.fixture
+def database(mongo_client: pymongo.MongoClient[dict[str, Any]], mongo_database: str) -> Database[dict[str, Any]]:
+    return mongo_client[mongo_database]
+
+
+def test_an_account_is_switched_on_and_off(shell: Shell, database: Database[dict[str, Any]]) -> None:
+    assert shell.data("accounts", "enable", "1042") == {"id": "1042", "webhooks_enabled": True}
+    assert list(database["accounts"].find()) == [{"_id": "1042", "webhooks_enabled": True}]
+
+    assert shell.data("accounts", "disable", "1042")["webhooks_enabled"] is False
+    assert shell.data("accounts", "show", "1042")["webhooks_enabled"] is False
+
+
+def test_the_life_of_a_webhook(shell: Shell, database: Database[dict[str, Any]]) -> None:
+    added = shell.data(
+        *("webhooks", "add", "--account", "1042", "--name", "Écran", "--event-type", "call"),
+        *("--url", "https://crm.example.com/hook", "--tracking-number", "01 99 00 12 34", "--header", "X-Team=sales"),
+    )
+    identity = added.pop("id")
+
+    (stored,) = database["webhooks"].find()
+    assert stored["_id"] == identity
+    assert stored["secret"] == added.pop("secret")
+    assert stored["restrict_to"] == {"tracking_numbers": ["+33199001234"]}
+    assert stored["headers"] == {"X-Team": "sales"}
+    assert shell.data("webhooks", "list", "--account", "1042")["items"] == [{"id": identity, **added}]
+    assert shell.data("webhooks", "show", identity) == {"id": identity, **added}
+
+    paused = shell.data("webhooks", "pause", identity)
+    assert (paused["state"], paused["enabled"]) == ("paused", False)
+    assert paused["updated_at"] > added["updated_at"]
+
+    suspension = {"_id": identity, "suspended_at": datetime.now(UTC), "suspended_reason": "gone"}
+    database["webhook_health"].insert_one(suspension)
+    assert shell.data("webhooks", "resume", identity)["state"] == "active"
+
+    assert shell.data("webhooks", "delete", identity)["deleted"] is True
+    assert shell.run("webhooks", "show", identity).returncode == 1
+    assert database["webhooks"].find_one() is None
+
+
+def test_deliveries_are_listed(shell: Shell, database: Database[dict[str, Any]]) -> None:
+    now = datetime.now(UTC)
+    database["events"].insert_one({"_id": "ev_1", "payload": b'{"id": "evt_1"}'})
+    database["deliveries"].insert_many(
+        {
+            "_id": f"dlv_{number}",
+            "event": "ev_1",
+            "account_id": "1042",
+            "webhook_id": "wh_crm",
+            "event_id": "evt_1",
+            "event_type": "call",
+            "event_name": "call.received",
+            "status": "delivered" if number else "failed",
+            "reason": None if number else "exhausted",
+            "url": "https://crm.example.com/hook",
+            "attempt_count": 0,
+            "attempts": [],
+            "next_attempt_at": None,
+            "created_at": now,
+            "completed_at": now,
+        }
+        for number in range(3)
+    )
+
+    listed = shell.data("deliveries", "list", "--account", "1042", "--limit", "2")
+    rest = shell.data("deliveries", "list", "--account", "1042", "--cursor", listed["next_cursor"])
+
+    assert [item["id"] for item in (*listed["items"], *rest["items"])] == ["dlv_2", "dlv_1", "dlv_0"]
+    assert rest["next_cursor"] is None
+    assert shell.data("deliveries", "list", "--status", "failed", "--from", "1h")["items"][0]["id"] == "dlv_0"
+    assert shell.data("deliveries", "show", "dlv_0")["payload"] == '{"id": "evt_1"}'
+    assert "dlv_0" in shell.run("deliveries", "list", "--status", "failed").stdout
+
+
+def test_text_goes_to_stdout_and_talk_to_stderr(shell: Shell) -> None:
+    result = shell.run("accounts", "enable", "1042")
+
+    assert result.returncode == 0
+    assert result.stdout.splitlines() == ["account           1042", "webhooks enabled  yes"]
+    assert result.stderr.splitlines() == ["Webhooks are on for account 1042."]
+
+
+def test_wrong_usage_ends_with_64(shell: Shell) -> None:
+    result = shell.run(
+        *("webhooks", "add", "--account", "1042", "--name", "CRM", "--event-type", "call", "--url", "crm.example.com")
+    )
+
+    assert (result.returncode, result.stdout) == (64, "")
+    assert "--url: a URL begins with https://" in result.stderr
+
+
+def test_what_is_not_there_ends_with_1(shell: Shell) -> None:
+    result = shell.run("deliveries", "show", "dlv_nobody")
+
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr.startswith("Error: there is no delivery dlv_nobody;")
+
+
+def test_a_store_that_is_not_there_ends_with_69_and_soon(tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    shell = shell_for(tmp_path, ROUTER_MONGO__URL=f"mongodb://router:hush@127.0.0.1:{port}/")
+
+    started_at = time.monotonic()
+    result = shell.run("webhooks", "list")
+
+    assert time.monotonic() - started_at < NOWHERE_SECONDS
+    assert (result.returncode, result.stdout) == (69, "")
+    assert result.stderr.startswith("Error: MongoDB cannot be reached")
+    assert "Traceback" not in result.stderr
+    assert "hush" not in result.stderr
+
+
+def test_a_broker_that_is_not_there_ends_with_69(tmp_path: Path) -> None:
+    (port,) = free_ports(1)
+    shell = shell_for(tmp_path, ROUTER_AMQP__URL=f"amqp://router:hush@127.0.0.1:{port}/")
+
+    result = shell.run("events", "publish", "--sample", "call", "--account", "1042")
+
+    assert (result.returncode, result.stdout) == (69, "")
+    assert result.stderr.startswith("Error: RabbitMQ cannot be reached")
+    assert "hush" not in result.stderr
+
+
+def test_a_wrong_configuration_ends_with_78(tmp_path: Path) -> None:
+    shell = shell_for(tmp_path, ROUTER_MONGO__URL="http://127.0.0.1/", ROUTER_API__PORT="high")
+
+    result = shell.run("webhooks", "list")
+
+    assert (result.returncode, result.stdout) == (78, "")
+    assert "mongo.url" in result.stderr
+    assert "api.port" in result.stderr

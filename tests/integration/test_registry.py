@@ -1,0 +1,271 @@
+"""What a registry promises, on the store in memory and on the real one with both of its drivers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pymongo
+import pytest
+import pytest_asyncio
+
+from router.adapters.mongo.dead_letters import MongoDeadLetters
+from router.adapters.mongo.definitions import MongoDefinitions
+from router.adapters.mongo.driver import Database, open_database
+from router.adapters.mongo.indexes import ensure_indexes
+from router.adapters.mongo.reader import MongoReader
+from router.adapters.mongo.registry import MongoRegistry
+from router.adapters.mongo.resilience import Persistent, StoreHealth
+from router.domain.errors import ConfigurationRefused, DependencyUnavailable, InvalidInput
+from router.domain.event import AccountId, EventType, Rejection, RejectionReason
+from router.domain.webhook import (
+    Suspension,
+    SuspensionReason,
+    TrackingNumberRestriction,
+    UserRestriction,
+    Webhook,
+    WebhookId,
+    WebhookState,
+)
+from router.ports import DeadLetter, Reader, Registry
+from tests.support.fakes_manage import NOW, FakeStore, dead_letter
+
+ACCOUNT = AccountId("1042")
+CRM = Webhook(
+    id=WebhookId("wh_crm"),
+    account_id=ACCOUNT,
+    name="CRM – accueil",
+    url="https://crm.example.com/hook",
+    event_type=EventType.CALL,
+    enabled=True,
+    restriction=TrackingNumberRestriction(numbers=frozenset({"+33199001234", "+33465710042"})),
+    secrets=(b"secret",),
+    headers=(("X-Team", "sales"), ("x.$dotted", "a b")),
+    created_at=NOW,
+    updated_at=NOW,
+)
+SECRET = "whsec_c2VjcmV0"
+LATER = NOW + timedelta(minutes=5)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a suite runs: the registry, a reader that sees what it wrote, and the router's own hand on the store."""
+
+    registry: Registry
+    reader: Reader
+    fake: FakeStore | None
+    database: Database | None
+
+    async def suspend(self, webhook_id: WebhookId) -> None:
+        suspension = Suspension(since=NOW, reason=SuspensionReason.FAILING)
+        if self.fake is not None:
+            self.fake.suspensions[webhook_id] = suspension
+            self.fake.failing[webhook_id] = NOW
+        elif self.database is not None:
+            router = MongoDefinitions(self.database, Persistent(StoreHealth()), "FR")
+            await router.suspend(webhook_id, suspension)
+            await router.mark_failing(webhook_id, NOW)
+
+    async def bury_one(self) -> str:
+        """The id of a dead letter that is there."""
+        letter = dead_letter("dl_1")
+        if self.fake is not None:
+            self.fake.letters[letter.id] = letter
+        elif self.database is not None and letter.raw is not None:
+            rejection = Rejection(reason=RejectionReason.NOT_JSON, detail=letter.detail)
+            router = MongoDeadLetters(self.database, Persistent(StoreHealth()), timedelta(days=90))
+            await router.bury([DeadLetter(raw=letter.raw, rejection=rejection)])
+        (found,) = await self.reader.dead_letters(after=None, limit=10)
+        return found.id
+
+
+@pytest_asyncio.fixture(params=["fake", "motor", "pymongo"])
+async def place(request: pytest.FixtureRequest, mongo_url: str, mongo_database: str) -> AsyncIterator[Place]:
+    if request.param == "fake":
+        fake = FakeStore()
+        yield Place(registry=fake.registry, reader=fake.reader, fake=fake, database=None)
+        return
+    database = open_database(mongo_url, mongo_database, request.param)
+    try:
+        await ensure_indexes(database)
+        reader = MongoReader(database, "FR")
+        yield Place(registry=MongoRegistry(database), reader=reader, fake=None, database=database)
+    finally:
+        await database.close()
+
+
+# --- accounts --------------------------------------------------------------------------------------
+
+
+async def test_an_account_is_what_was_set_last(place: Place) -> None:
+    assert await place.reader.account(ACCOUNT) is None
+
+    for enabled in (True, True, False):
+        await place.registry.set_account(ACCOUNT, webhooks_enabled=enabled)
+
+        account = await place.reader.account(ACCOUNT)
+        assert account is not None
+        assert account.webhooks_enabled is enabled
+
+
+# --- webhooks --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "webhook",
+    [
+        CRM,
+        replace(CRM, enabled=False, restriction=None, headers=()),
+        replace(CRM, event_type=EventType.USER, restriction=UserRestriction(user_id="u-17")),
+    ],
+)
+async def test_a_webhook_is_read_as_it_was_added(place: Place, webhook: Webhook) -> None:
+    await place.registry.add_webhook(webhook, SECRET)
+
+    assert await place.reader.webhook(webhook.id) == webhook
+
+
+async def test_adding_the_same_again_is_a_repetition_after_a_lost_reply(place: Place) -> None:
+    await place.registry.add_webhook(CRM, SECRET)
+    await place.registry.add_webhook(CRM, SECRET)
+
+    assert await place.reader.count_webhooks(account_id=ACCOUNT, event_type=None) == 1
+
+
+async def test_an_id_that_is_taken_is_refused_and_the_first_one_stays(place: Place) -> None:
+    await place.registry.add_webhook(CRM, SECRET)
+
+    with pytest.raises(InvalidInput, match=r"^id: wh_crm "):
+        await place.registry.add_webhook(replace(CRM, name="Another", created_at=LATER), "whsec_b3RoZXI=")
+    assert await place.reader.webhook(CRM.id) == CRM
+
+
+async def test_enabled_is_set_and_stamped(place: Place) -> None:
+    await place.registry.add_webhook(CRM, SECRET)
+
+    assert await place.registry.set_enabled(CRM.id, enabled=False, at=LATER)
+    assert await place.registry.set_enabled(CRM.id, enabled=False, at=LATER), "a repetition finds it too"
+
+    assert await place.reader.webhook(CRM.id) == replace(CRM, enabled=False, updated_at=LATER)
+
+
+async def test_unsuspend_forgets_suspension_and_failures(place: Place) -> None:
+    await place.registry.add_webhook(CRM, SECRET)
+    assert not await place.registry.unsuspend(CRM.id)
+    await place.suspend(CRM.id)
+    suspended = await place.reader.webhook(CRM.id)
+    assert suspended is not None
+    assert suspended.state is WebhookState.SUSPENDED
+
+    assert await place.registry.unsuspend(CRM.id)
+
+    assert await place.reader.webhook(CRM.id) == CRM
+    assert not await place.registry.unsuspend(CRM.id)
+
+
+async def test_a_deleted_webhook_is_gone(place: Place) -> None:
+    await place.registry.add_webhook(CRM, SECRET)
+
+    assert await place.registry.delete_webhook(CRM.id)
+
+    assert await place.reader.webhook(CRM.id) is None
+    assert not await place.registry.delete_webhook(CRM.id)
+
+
+async def test_a_webhook_of_the_same_id_begins_without_the_old_ones_suspension(place: Place) -> None:
+    await place.suspend(CRM.id)
+
+    await place.registry.add_webhook(CRM, SECRET)
+
+    assert await place.reader.webhook(CRM.id) == CRM
+
+
+async def test_what_is_not_there_is_said_and_not_made(place: Place) -> None:
+    assert not await place.registry.set_enabled(CRM.id, enabled=True, at=LATER)
+    assert not await place.registry.unsuspend(CRM.id)
+    assert not await place.registry.delete_webhook(CRM.id)
+    await place.registry.mark_requeued("dl_nobody", LATER)
+
+    assert await place.reader.count_webhooks(account_id=None, event_type=None) == 0
+    assert await place.reader.count_dead_letters() == 0
+
+
+# --- dead letters ----------------------------------------------------------------------------------
+
+
+async def test_a_dead_letter_is_marked_as_requeued(place: Place) -> None:
+    letter_id = await place.bury_one()
+
+    await place.registry.mark_requeued(letter_id, LATER)
+
+    letter = await place.reader.dead_letter(letter_id)
+    assert letter is not None
+    assert letter.requeued_at == LATER
+
+
+# --- the real store alone --------------------------------------------------------------------------
+
+
+@pytest_asyncio.fixture
+async def registry(mongo_url: str, mongo_database: str) -> AsyncIterator[MongoRegistry]:
+    database = open_database(mongo_url, mongo_database, "motor")
+    try:
+        yield MongoRegistry(database)
+    finally:
+        await database.close()
+
+
+async def test_the_document_is_that_of_the_contract(
+    registry: MongoRegistry, mongo_client: pymongo.MongoClient[dict[str, Any]], mongo_database: str
+) -> None:
+    await registry.add_webhook(CRM, SECRET)
+
+    assert mongo_client[mongo_database]["webhooks"].find_one() == {
+        "_id": "wh_crm",
+        "account_id": "1042",
+        "name": "CRM – accueil",
+        "url": "https://crm.example.com/hook",
+        "event_type": "call",
+        "enabled": True,
+        "restrict_to": {"tracking_numbers": ["+33199001234", "+33465710042"]},
+        "secret": SECRET,
+        "headers": {"X-Team": "sales", "x.$dotted": "a b"},
+        "created_at": datetime(2025, 3, 11, 9, 14, 7, tzinfo=UTC),
+        "updated_at": datetime(2025, 3, 11, 9, 14, 7, tzinfo=UTC),
+    }
+
+
+async def test_an_account_with_an_integer_id_gets_no_second_document(
+    registry: MongoRegistry, mongo_client: pymongo.MongoClient[dict[str, Any]], mongo_database: str
+) -> None:
+    accounts = mongo_client[mongo_database]["accounts"]
+    accounts.insert_one({"_id": 1042, "webhooks_enabled": True, "plan": "gold"})
+
+    await registry.set_account(ACCOUNT, webhooks_enabled=False)
+
+    assert list(accounts.find()) == [{"_id": 1042, "webhooks_enabled": False, "plan": "gold"}]
+
+
+async def test_a_wrong_definition_of_the_back_office_can_be_paused_and_deleted(
+    registry: MongoRegistry, mongo_client: pymongo.MongoClient[dict[str, Any]], mongo_database: str
+) -> None:
+    webhooks = mongo_client[mongo_database]["webhooks"]
+    webhooks.insert_one({"_id": 7, "enabled": True})
+
+    assert await registry.set_enabled(WebhookId("7"), enabled=False, at=LATER)
+    assert webhooks.find_one() == {"_id": 7, "enabled": False, "updated_at": LATER}
+    assert await registry.delete_webhook(WebhookId("7"))
+    assert webhooks.find_one() is None
+
+
+async def test_a_store_that_is_down_is_said_to_be_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("router.adapters.mongo.driver.SERVER_SELECTION_TIMEOUT_MS", 200)
+    database = open_database("mongodb://127.0.0.1:9/", "nowhere", "motor")
+
+    with pytest.raises(DependencyUnavailable, match=r"^MongoDB did not confirm the write") as caught:
+        await MongoRegistry(database).set_account(ACCOUNT, webhooks_enabled=True)
+    assert not isinstance(caught.value, ConfigurationRefused)
+    await database.close()

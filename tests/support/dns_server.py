@@ -1,0 +1,65 @@
+"""A name server that answers what a test says, over UDP on loopback, and counts what it is asked.
+
+    async with ScriptedDns({"crm.example": ["127.0.0.1", "::1"]}) as dns:
+        sender = HttpSender(policy, resolver=dns.resolver)
+
+A name that is not in the table does not exist; `SILENT` names get no reply, `BROKEN` ones SERVFAIL.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Final, Self
+
+from aiohttp.abc import AbstractResolver
+from aiohttp.resolver import AsyncResolver
+from dnslib import AAAA, QTYPE, RCODE, RR, A, DNSRecord
+
+SILENT: Final = "silent"
+BROKEN: Final = "broken"
+ANY_NAME: Final = "*"
+
+
+class ScriptedDns(asyncio.DatagramProtocol):
+    """See the module. `table` may be changed while it runs; replies may not be cached."""
+
+    def __init__(self, table: Mapping[str, Sequence[str] | str]) -> None:
+        self.table = dict(table)
+        self.queries: list[str] = []
+        self.asked = asyncio.Event()
+        self.port = 0
+
+    def resolver(self, timeout_seconds: float = 0.5) -> AbstractResolver:
+        """A resolver that asks this server, once."""
+        return AsyncResolver(nameservers=["127.0.0.1"], udp_port=self.port, timeout=timeout_seconds, tries=1)
+
+    async def __aenter__(self) -> Self:
+        loop = asyncio.get_running_loop()
+        self._transport, _ = await loop.create_datagram_endpoint(lambda: self, local_addr=("127.0.0.1", 0))
+        self.port = self._transport.get_extra_info("sockname")[1]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._transport.close()
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        query = DNSRecord.parse(data)
+        name = str(query.q.qname).rstrip(".")
+        self.queries.append(name)
+        self.asked.set()
+        entry = self.table.get(name, self.table.get(ANY_NAME))
+        if entry != SILENT:
+            self._transport.sendto(_reply(query, entry).pack(), addr)
+
+
+def _reply(query: DNSRecord, entry: Sequence[str] | str | None) -> DNSRecord:
+    reply = query.reply()
+    if entry is None or isinstance(entry, str):
+        reply.header.rcode = RCODE.SERVFAIL if entry == BROKEN else RCODE.NXDOMAIN
+        return reply
+    for address in entry:
+        kind, data = (QTYPE.AAAA, AAAA) if ":" in address else (QTYPE.A, A)
+        if query.q.qtype == kind:
+            reply.add_answer(RR(query.q.qname, kind, rdata=data(address), ttl=0))
+    return reply

@@ -1,0 +1,288 @@
+"""The store and the broker in memory, as far as managing needs them. They keep the ports' contracts: the suite in
+tests/integration/test_registry.py runs on this store and on the real one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+from router.domain.delivery import Delivery, DeliveryId, DeliveryStatus
+from router.domain.errors import DependencyUnavailable, InvalidInput
+from router.domain.event import AccountId, EventKey, EventType
+from router.domain.webhook import Suspension, Webhook, WebhookId
+from router.ports import (
+    UNDATED,
+    DeliveryCounts,
+    DeliveryFilter,
+    MessageProperties,
+    Position,
+    RawMessage,
+    StoredAccount,
+    StoredDeadLetter,
+    StoredEvent,
+)
+
+NOW = datetime(2025, 3, 11, 9, 14, 7, tzinfo=UTC)
+
+
+@dataclass
+class FakeStore:
+    """Everything that is stored. `reader` and `registry` look at the same."""
+
+    accounts: dict[AccountId, bool] = field(default_factory=dict)
+    definitions: dict[WebhookId, Webhook] = field(default_factory=dict)
+    secrets: dict[WebhookId, str | None] = field(default_factory=dict)
+    suspensions: dict[WebhookId, Suspension] = field(default_factory=dict)
+    failing: dict[WebhookId, datetime] = field(default_factory=dict)
+    log: list[tuple[Delivery, bytes | None]] = field(default_factory=list)
+    number_keys: dict[DeliveryId, tuple[str, ...]] = field(default_factory=dict)
+    letters: dict[str, StoredDeadLetter] = field(default_factory=dict)
+    time: datetime = NOW
+
+    @property
+    def reader(self) -> FakeReader:
+        return FakeReader(self)
+
+    @property
+    def registry(self) -> FakeRegistry:
+        return FakeRegistry(self)
+
+    def now(self) -> datetime:
+        return self.time
+
+    def opener(self) -> AbstractAsyncContextManager[FakeStore]:
+        """Like bootstrap's `open_store`."""
+
+        @asynccontextmanager
+        async def opened() -> AsyncIterator[FakeStore]:
+            yield self
+
+        return opened()
+
+
+class FakeRegistry:
+    def __init__(self, store: FakeStore) -> None:
+        self._store = store
+
+    async def set_account(self, account_id: AccountId, *, webhooks_enabled: bool) -> None:
+        self._store.accounts[account_id] = webhooks_enabled
+
+    async def add_webhook(self, webhook: Webhook, secret: str | None) -> None:
+        if self._store.definitions.get(webhook.id, webhook) != webhook:
+            raise InvalidInput("id", f"{webhook.id} is taken by another webhook")
+        self._store.definitions[webhook.id] = webhook
+        self._store.secrets[webhook.id] = secret
+        self._forget(webhook.id)
+
+    async def set_enabled(self, webhook_id: WebhookId, *, enabled: bool, at: datetime) -> bool:
+        webhook = self._store.definitions.get(webhook_id)
+        if webhook is None:
+            return False
+        self._store.definitions[webhook_id] = replace(webhook, enabled=enabled, updated_at=at)
+        return True
+
+    async def unsuspend(self, webhook_id: WebhookId) -> bool:
+        return self._forget(webhook_id)
+
+    async def delete_webhook(self, webhook_id: WebhookId) -> bool:
+        self._forget(webhook_id)
+        return self._store.definitions.pop(webhook_id, None) is not None
+
+    async def mark_requeued(self, letter_id: str, at: datetime) -> None:
+        letter = self._store.letters.get(letter_id)
+        if letter is not None:
+            self._store.letters[letter_id] = replace(letter, requeued_at=at)
+
+    def _forget(self, webhook_id: WebhookId) -> bool:
+        suspension = self._store.suspensions.pop(webhook_id, None)
+        failing_since = self._store.failing.pop(webhook_id, None)
+        return suspension is not None or failing_since is not None
+
+
+class FakeReader:
+    def __init__(self, store: FakeStore) -> None:
+        self._store = store
+
+    async def account(self, account_id: AccountId) -> StoredAccount | None:
+        enabled = self._store.accounts.get(account_id)
+        return None if enabled is None else StoredAccount(id=account_id, webhooks_enabled=enabled)
+
+    async def webhook(self, webhook_id: WebhookId) -> Webhook | None:
+        return (await self.webhooks_by_id([webhook_id])).get(webhook_id)
+
+    async def webhooks_by_id(self, webhook_ids: Collection[WebhookId]) -> Mapping[WebhookId, Webhook]:
+        return {
+            webhook_id: replace(
+                webhook,
+                suspension=self._store.suspensions.get(webhook_id),
+                failing_since=self._store.failing.get(webhook_id),
+            )
+            for webhook_id, webhook in self._store.definitions.items()
+            if webhook_id in webhook_ids
+        }
+
+    async def webhooks(
+        self, *, account_id: AccountId | None, event_type: EventType | None, after: Position | None, limit: int
+    ) -> Sequence[Webhook]:
+        found = [
+            webhook
+            for webhook in (await self.webhooks_by_id(list(self._store.definitions))).values()
+            if account_id in (None, webhook.account_id) and event_type in (None, webhook.event_type)
+        ]
+        place = {webhook.id: (webhook.created_at or UNDATED, str(webhook.id)) for webhook in found}
+        found.sort(key=lambda webhook: place[webhook.id], reverse=True)
+        return [webhook for webhook in found if _is_after(place[webhook.id], after)][:limit]
+
+    async def count_webhooks(self, *, account_id: AccountId | None, event_type: EventType | None) -> int:
+        return len(await self.webhooks(account_id=account_id, event_type=event_type, after=None, limit=10**9))
+
+    async def delivery_counts(self, webhook_ids: Sequence[WebhookId]) -> Mapping[WebhookId, DeliveryCounts]:
+        return {webhook_id: self._counts(webhook_id) for webhook_id in webhook_ids}
+
+    def _counts(self, webhook_id: WebhookId) -> DeliveryCounts:
+        statuses = [delivery.status for delivery, _ in self._store.log if delivery.webhook_id == webhook_id]
+        delivered, pending = statuses.count(DeliveryStatus.DELIVERED), statuses.count(DeliveryStatus.PENDING)
+        failed = len(statuses) - delivered - pending
+        return DeliveryCounts(total=len(statuses), delivered=delivered, failed=failed, pending=pending)
+
+    async def delivery(self, delivery_id: DeliveryId) -> tuple[Delivery, bytes | None] | None:
+        return next((entry for entry in self._store.log if entry[0].id == delivery_id), None)
+
+    async def deliveries(self, where: DeliveryFilter, *, after: Position | None, limit: int) -> Sequence[Delivery]:
+        found = [delivery for delivery, _ in self._store.log if self._matches(delivery, where)]
+        found.sort(key=lambda delivery: (delivery.created_at, str(delivery.id)), reverse=True)
+        return [delivery for delivery in found if _is_after((delivery.created_at, delivery.id), after)][:limit]
+
+    def _matches(self, delivery: Delivery, where: DeliveryFilter) -> bool:
+        names = ("account_id", "webhook_id", "event_type", "status", "event_id", "call_id", "user_id")
+        keys = self._store.number_keys.get(delivery.id, ())
+        return (
+            all(getattr(where, name) in (None, getattr(delivery, name)) for name in names)
+            and (where.number_prefix is None or any(key.startswith(where.number_prefix) for key in keys))
+            and (where.from_ is None or where.from_ <= delivery.created_at)
+            and (where.to is None or delivery.created_at < where.to)
+        )
+
+    async def count_deliveries(self, where: DeliveryFilter) -> int:
+        return len(await self.deliveries(where, after=None, limit=10**9))
+
+    async def event(self, account_id: AccountId, event_id: str) -> StoredEvent | None:
+        return None
+
+    async def events_of_call(self, account_id: AccountId, call_id: str, limit: int) -> Sequence[StoredEvent]:
+        return ()
+
+    async def deliveries_of_events(self, events: Sequence[StoredEvent]) -> Mapping[EventKey, Sequence[Delivery]]:
+        return {event.key: () for event in events}
+
+    async def dead_letters(self, *, after: Position | None, limit: int) -> Sequence[StoredDeadLetter]:
+        found = sorted(self._store.letters.values(), key=lambda letter: (letter.received_at, letter.id), reverse=True)
+        listed = [replace(letter, raw=None) for letter in found if _is_after((letter.received_at, letter.id), after)]
+        return listed[:limit]
+
+    async def count_dead_letters(self) -> int:
+        return len(self._store.letters)
+
+    async def dead_letter(self, letter_id: str) -> StoredDeadLetter | None:
+        return self._store.letters.get(letter_id)
+
+
+def _is_after(place: tuple[datetime, str], after: Position | None) -> bool:
+    return after is None or place < (after.at, after.id)
+
+
+# --- the broker ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class SentMessage:
+    exchange: str
+    routing_key: str
+    body: bytes
+    properties: MessageProperties
+
+
+@dataclass
+class FakePublisher:
+    """Takes messages to an exchange, or to a queue by the default exchange. `fails` says which one is refused."""
+
+    sent: list[SentMessage] = field(default_factory=list)
+    fails_at: int | None = None
+
+    async def publish(self, *, exchange: str, routing_key: str, body: bytes, properties: MessageProperties) -> None:
+        if self.fails_at == len(self.sent):
+            raise DependencyUnavailable("RabbitMQ cannot be reached")
+        self.sent.append(SentMessage(exchange, routing_key, body, properties))
+
+    def opener(self) -> AbstractAsyncContextManager[FakePublisher]:
+        """Like bootstrap's `open_publisher`."""
+
+        @asynccontextmanager
+        async def opened() -> AsyncIterator[FakePublisher]:
+            yield self
+
+        return opened()
+
+
+# --- things to store -------------------------------------------------------------------------------
+
+
+def dead_letter(
+    identity: str,
+    *,
+    body: bytes = b"not json",
+    source: str = "call",
+    reason: str = "not_json",
+    received_at: datetime = NOW,
+    requeued_at: datetime | None = None,
+) -> StoredDeadLetter:
+    properties = MessageProperties(content_type="application/json", message_id="m-1", headers={"schema": "1"})
+    raw = RawMessage(
+        body=body,
+        source=source,
+        exchange="call",
+        routing_key="call.received",
+        properties=properties,
+        received_at=received_at,
+        redelivered=False,
+    )
+    return StoredDeadLetter(
+        id=identity,
+        received_at=received_at,
+        source=source,
+        exchange=raw.exchange,
+        routing_key=raw.routing_key,
+        reason=reason,
+        detail="no value at character 1",
+        size=len(body),
+        content_type=properties.content_type,
+        head=body[:200].decode("utf-8", "replace"),
+        requeued_at=requeued_at,
+        raw=raw,
+    )
+
+
+def delivery(identity: str, **changes: object) -> Delivery:
+    """A delivered one; `changes` are fields that differ."""
+    usual = Delivery(
+        id=DeliveryId(identity),
+        account_id=AccountId("1042"),
+        webhook_id=WebhookId("wh_crm"),
+        event_id="evt_1",
+        event_type=EventType.CALL,
+        event_name="call.received",
+        call_id="c-1",
+        user_id=None,
+        status=DeliveryStatus.DELIVERED,
+        reason=None,
+        url="https://crm.example.com/hook?token=hush",
+        attempt_count=0,
+        attempts=(),
+        next_attempt_at=None,
+        created_at=NOW,
+        completed_at=NOW,
+    )
+    return replace(usual, **changes)  # type: ignore[arg-type]  # by name, checked by the dataclass

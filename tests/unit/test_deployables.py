@@ -1,0 +1,169 @@
+"""What operators run is linted here: the image, the compose file, the systemd unit, the broker's policies."""
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+UNIT = ROOT / "config" / "systemd" / "webhook-router.service"
+
+# The first versions without the holes that matter here.
+IMAGE_FLOORS = {"rabbitmq": (4, 2, 9), "mongo": (8, 0, 17)}
+
+
+def dockerfile() -> list[tuple[str, str]]:
+    """The Dockerfile's instructions and their arguments, continuation lines joined."""
+    text = (ROOT / "Dockerfile").read_text().replace("\\\n", " ")
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    return [(word, " ".join(rest.split())) for word, _, rest in (line.partition(" ") for line in lines)]
+
+
+def last_stage() -> dict[str, str]:
+    """The instructions that make the shipped image; of several of a kind, the last one."""
+    instructions = dockerfile()
+    start = max(index for index, (word, _) in enumerate(instructions) if word == "FROM")
+    return dict(instructions[start:])
+
+
+@pytest.fixture(scope="module")
+def services() -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+    return loaded
+
+
+def unit_settings() -> dict[str, list[str]]:
+    settings: dict[str, list[str]] = {}
+    for line in UNIT.read_text().splitlines():
+        if "=" in line and not line.startswith("#"):
+            name, _, value = line.partition("=")
+            settings.setdefault(name, []).append(value)
+    return settings
+
+
+# ------------------------------------------------------------------------------------------- image
+
+
+def test_the_image_installs_from_the_hash_lock_only() -> None:
+    installs = [arguments for word, arguments in dockerfile() if word == "RUN" and "pip install" in arguments]
+    assert len(installs) == 3
+    assert all("--require-hashes" in arguments or "--no-index --no-deps" in arguments for arguments in installs)
+
+
+def test_the_container_is_not_root_and_receives_the_signals() -> None:
+    image = last_stage()
+    assert image["USER"] == "10001:10001"
+    assert image["STOPSIGNAL"] == "SIGTERM"
+    assert json.loads(image["ENTRYPOINT"]) == ["webhook-router"]  # exec form: no shell between
+    assert json.loads(image["CMD"]) == ["serve"]
+
+
+def test_the_container_is_reachable_unbuffered_and_checked() -> None:
+    image = last_stage()
+    assert "ROUTER_API__HOST=0.0.0.0" in image["ENV"]
+    assert "PYTHONUNBUFFERED=1" in image["ENV"]
+    assert "http://127.0.0.1:8080/livez" in image["HEALTHCHECK"]
+
+
+def test_the_image_names_its_version() -> None:
+    version = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    assert version is not None
+    assert ("ARG", f"VERSION={version[1]}") in dockerfile()
+    assert f"image: webhook-router:{version[1]}" in (ROOT / "docker-compose.yml").read_text()
+
+
+def test_what_the_image_copies_is_let_through_to_the_builder() -> None:
+    ignored = (ROOT / ".dockerignore").read_text().splitlines()
+    for word, arguments in dockerfile():
+        if word == "COPY" and not arguments.startswith("--from"):
+            for source in arguments.split()[:-1]:
+                assert f"!{source}" in ignored
+
+
+# ----------------------------------------------------------------------------------------- compose
+
+
+def test_the_router_is_confined(services: dict[str, Any]) -> None:
+    router = services["router"]
+    assert router["read_only"] is True
+    assert router["tmpfs"] == ["/tmp"]
+    assert router["cap_drop"] == ["ALL"]
+
+
+def test_no_service_may_gain_privileges_or_be_reached_from_outside(services: dict[str, Any]) -> None:
+    for service in services.values():
+        assert "no-new-privileges:true" in service["security_opt"]
+        assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
+
+
+def test_the_router_waits_for_servers_that_answer(services: dict[str, Any]) -> None:
+    awaited = services["router"]["depends_on"]
+    assert awaited == {name: {"condition": "service_healthy"} for name in ("rabbitmq", "mongo")}
+    assert all("healthcheck" in services[name] for name in awaited)
+
+
+@pytest.mark.parametrize("name", IMAGE_FLOORS)
+def test_the_servers_have_their_known_holes_closed(services: dict[str, Any], name: str) -> None:
+    image, _, tag = services[name]["image"].partition(":")
+    assert image == name
+    assert tuple(int(part) for part in tag.partition("-")[0].split(".")) >= IMAGE_FLOORS[name]
+
+
+def test_mongo_is_a_replica_set_without_zlib(services: dict[str, Any]) -> None:
+    command = services["mongo"]["command"]
+    assert "--replSet" in command
+    assert "zlib" not in " ".join(command)
+    assert services["router"]["environment"]["ROUTER_MONGO__URL"].endswith("replicaSet=rs0")
+
+
+# ----------------------------------------------------------------------------------------- systemd
+
+
+def test_the_unit_notifies_and_stays_down_when_it_cannot_heal() -> None:
+    unit = unit_settings()
+    assert unit["Type"] == ["notify"]
+    assert unit["WatchdogSec"] == ["30"]
+    assert unit["RestartPreventExitStatus"] == ["64 78"]
+    assert unit["KillMode"] == ["mixed"]
+    assert unit["TimeoutStopSec"] == ["40"]
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="a tool of systemd's, for checking only")
+def test_systemd_understands_and_approves_the_unit(tmp_path: Path) -> None:
+    # The program is not installed where the unit looks for it, and systemd insists on one.
+    unit = tmp_path / UNIT.name
+    unit.write_text(UNIT.read_text().replace("/opt/webhook-router/bin/webhook-router", "/bin/true"))
+
+    for check in (["verify"], ["security", "--offline=true", "--threshold=20"]):
+        result = subprocess.run(["systemd-analyze", *check, unit], capture_output=True, text=True, check=False)
+        assert result.returncode == 0, result.stdout + result.stderr
+        assert not re.search(r"unknown|ignoring", result.stderr, re.IGNORECASE), result.stderr
+
+
+# ---------------------------------------------------------------------------------------- policies
+
+
+def test_the_policy_suits_old_and_new_brokers() -> None:
+    (policy,) = json.loads((ROOT / "config" / "rabbitmq" / "policies.json").read_text())["policies"]
+    assert policy["apply-to"] == "queues"  # 3.10 does not know quorum_queues
+    assert policy["definition"]["delivery-limit"] > 0  # 3.10 takes -1 for "at the first return"
+    assert policy["definition"]["dead-letter-strategy"] == "at-least-once"
+    assert policy["definition"]["overflow"] == "reject-publish"  # without it, silently at most once
+    assert policy["definition"]["dead-letter-exchange"]
+
+
+# --------------------------------------------------------------------------------------------- lock
+
+
+@pytest.mark.parametrize("name", ["base.txt", "build.txt", "dev.txt"])
+def test_the_lock_has_hashes_and_no_hosts(name: str) -> None:
+    lock = (ROOT / "requirements" / name).read_text()
+    assert not re.search(r"https?:|file:|--(extra-)?index-url|--find-links", lock)
+    pins = re.findall(r"^[a-z0-9-]+==.*$", lock, re.MULTILINE)
+    assert pins
+    assert all(pin.endswith("\\") for pin in pins)  # a hash follows
