@@ -16,7 +16,9 @@ import uvloop
 
 from router import __version__
 from router.adapters import systemd
+from router.adapters.rabbitmq.publisher import OccasionalPublisher
 from router.application.upkeep import Housekeeping
+from router.bootstrap import convert
 from router.bootstrap.processes import WorkerProcesses
 from router.bootstrap.store import Store, open_store
 from router.bootstrap.worker import Worker
@@ -122,6 +124,11 @@ class _Daemon:
         api = self._settings.api
         app = build_app(
             reader=store.reader,
+            registry=store.registry,
+            publisher=OccasionalPublisher(convert.broker(self._settings)),
+            queue_of_source={source.name: source.queue for source in self._settings.sources},
+            now=store.now,
+            randomness=secrets.token_bytes,
             country=self._settings.numbers.default_country,
             token=api.admin_token.get_secret_value() if api.admin_token else None,
             checks=self._readiness.checks,

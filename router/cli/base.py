@@ -101,6 +101,14 @@ class Cli(Group):
             code = _explain(error)
         sys.exit(code if isinstance(code, int) else ExitCode.OK)
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        for position, text in enumerate(args, start=1):
+            try:
+                text.encode()
+            except UnicodeEncodeError:
+                ctx.fail(f"argument {position} is not UTF-8 text")
+        return super().parse_args(ctx, args)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
             result = super().invoke(ctx)

@@ -95,7 +95,7 @@ class Listing(Generic[_T]):
             for number, item in enumerate(items, start=self._count):
                 click.echo(("," if number else _LIST_BEGIN) + "\n  " + output.to_json(self._view(item)), nl=False)
         elif items:
-            output.print_table(self._columns, [self._row(item) for item in items])
+            output.print_table(self._columns, [self._row(item) for item in items], with_header=not self._count)
         self._count += len(items)
 
     def end(self, next_cursor: str | None) -> None:

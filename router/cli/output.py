@@ -88,33 +88,35 @@ def print_record(fields: Iterable[tuple[str, object]]) -> None:
         click.echo(f"{label}  {text}")
 
 
-def print_table(columns: Row, rows: Sequence[Row]) -> None:
+def print_table(columns: Row, rows: Sequence[Row], *, with_header: bool = True) -> None:
+    """Rows under their columns. A list that goes on leaves the header away: scripts want it once."""
     if sys.stdout.isatty():
-        _print_rich(columns, rows)
+        _print_rich(columns, rows, with_header=with_header)
     else:
-        _print_plain(columns, rows)
+        _print_plain(columns, rows, with_header=with_header)
 
 
 def _is_coloured() -> bool:
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
-def _print_rich(columns: Row, rows: Sequence[Row]) -> None:
+def _print_rich(columns: Row, rows: Sequence[Row], *, with_header: bool) -> None:
     from rich.console import Console  # noqa: PLC0415  takes as long to load as the rest of the command line
     from rich.table import Table  # noqa: PLC0415
     from rich.text import Text  # noqa: PLC0415
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, header_style="bold", show_header=with_header)
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
         # Text, not str: rich would read [brackets] in a name as markup.
         table.add_row(*(Text(cell, style=_STYLES.get(cell, "")) for cell in row))
-    Console().print(table)
+    # Of its own accord rich honours NO_COLOR for colours only, and goes on with bold.
+    Console(color_system="auto" if _is_coloured() else None).print(table)
 
 
-def _print_plain(columns: Row, rows: Sequence[Row]) -> None:
+def _print_plain(columns: Row, rows: Sequence[Row], *, with_header: bool) -> None:
     widths = [max(map(len, cells)) for cells in zip(columns, *rows, strict=True)]
-    for row in (columns, *rows):
+    for row in (columns, *rows) if with_header else rows:
         cells = (f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True))
         click.echo("  ".join(cells).rstrip())

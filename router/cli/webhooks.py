@@ -290,7 +290,9 @@ def _print_report(report: WebhookReport | None, webhook_id: str, *, as_json: boo
 
 def _row(report: WebhookReport) -> output.Row:
     webhook, counts = report.webhook, report.deliveries
-    values = (webhook.id, webhook.account_id, webhook.name, webhook.event_type, webhook.state, webhook.url)
+    # Without its query, which may hold a token; `show` has the whole.
+    url, _, _ = webhook.url.partition("?")
+    values = (webhook.id, webhook.account_id, webhook.name, webhook.event_type, webhook.state, url)
     return [output.shown(value) for value in (*values, counts.pending, counts.failed, counts.total)]
 
 

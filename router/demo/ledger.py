@@ -105,7 +105,7 @@ class Ledger:
         counts only where it was seen to arrive. Returns how many others there are."""
         for publication in list(self._unconfirmed.values()):
             keys = [(publication.event_id or "", hook.id) for hook in publication.hooks]
-            if any(key in self._taken or key in self._retrying for key in keys):
+            if any(key in self._taken or (key in self._awaited and self._awaited[key].tries) for key in keys):
                 self.confirm(publication)
             else:
                 for key in keys:
@@ -128,6 +128,10 @@ class Ledger:
                 self.duplicates += 1
                 return Receipt(arrival=Arrival.DUPLICATE)
             return self._receive_stranger(event_id, hook_id, at)
+        if awaited.tries and key not in self._retrying:
+            # The try before is still being answered: nobody asked for another.
+            self.duplicates += 1
+            return Receipt(arrival=Arrival.DUPLICATE)
         awaited.tries += 1
         delay = at - awaited.published_at
         if awaited.tries == 1:
@@ -145,6 +149,7 @@ class Ledger:
             # Given up by us, and yet the broker had it.
             self.announce(publication, at)
             self.confirm(publication)
+            self._awaited[event_id, hook_id].tries = 1
             return Receipt(arrival=Arrival.AWAITED, publication=publication)
         self.unexpected += 1
         return Receipt(arrival=Arrival.UNEXPECTED)

@@ -1,4 +1,4 @@
-"""Commands as people type them: processes of their own, on a real store."""
+"""Commands as people type them: processes of their own, on a real store and a real broker."""
 
 from __future__ import annotations
 
@@ -8,16 +8,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import aio_pika
 import pymongo
 import pytest
+from aio_pika import DeliveryMode, ExchangeType
+from aio_pika.abc import AbstractQueue, AbstractRobustConnection
 from pymongo.database import Database
 
 from router.adapters.embedded.processes import free_ports
+from tests.support.servers import Broker
 
 NOWHERE_SECONDS = 8.0
 """About 5 s of patience, and starting Python on a busy machine."""
@@ -132,6 +136,89 @@ def test_deliveries_are_listed(shell: Shell, database: Database[dict[str, Any]])
     assert shell.data("deliveries", "list", "--status", "failed", "--from", "1h")["items"][0]["id"] == "dlv_0"
     assert shell.data("deliveries", "show", "dlv_0")["payload"] == '{"id": "evt_1"}'
     assert "dlv_0" in shell.run("deliveries", "list", "--status", "failed").stdout
+
+
+# --- with the broker -------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def sources(rabbit: Broker, shell: Shell, names: str) -> Shell:
+    """The shell, with one source whose exchange and queue are not there yet."""
+    settings = [{"name": "calls", "exchange": names + "call", "queue": names + "queue", "event_type": "call"}]
+    broker = {"ROUTER_AMQP__URL": rabbit.url, "ROUTER_SOURCES": json.dumps(settings)}
+    return replace(shell, environment={**shell.environment, **broker})
+
+
+async def queue_of(rabbit: Broker, names: str) -> tuple[AbstractRobustConnection, AbstractQueue]:
+    """The source's queue, bound to its exchange, as the router declares them."""
+    connection = await aio_pika.connect_robust(rabbit.url)
+    channel = await connection.channel()
+    exchange = await channel.declare_exchange(names + "call", ExchangeType.TOPIC, durable=True)
+    queue = await channel.declare_queue(names + "queue", durable=True, arguments={"x-queue-type": "quorum"})
+    await queue.bind(exchange, "#")
+    return connection, queue
+
+
+async def test_an_event_is_published_to_the_sources_exchange(sources: Shell, rabbit: Broker, names: str) -> None:
+    connection, queue = await queue_of(rabbit, names)
+    async with connection:
+        published = sources.data("events", "publish", "--sample", "call", "--account", "1042")
+
+        message = await queue.get()
+        assert message is not None
+        assert json.loads(message.body)["id"] == published["event_id"]
+        assert (message.exchange, message.routing_key) == (names + "call", "call.received")
+        assert message.delivery_mode is DeliveryMode.PERSISTENT
+
+
+def test_an_event_that_no_queue_takes_ends_with_69(sources: Shell) -> None:
+    result = sources.run("events", "publish", "--sample", "call", "--account", "1042")
+
+    assert (result.returncode, result.stdout) == (69, "")
+    assert "Traceback" not in result.stderr
+
+
+async def test_a_dead_letter_goes_back_to_its_queue(
+    sources: Shell, database: Database[dict[str, Any]], rabbit: Broker, names: str
+) -> None:
+    body = b"\x00not json\xff"
+    database["dead_letters"].insert_one(
+        {
+            "_id": "dl_1",
+            "received_at": datetime.now(UTC),
+            "source": "calls",
+            "exchange": names + "call",
+            "routing_key": "call.received",
+            "reason": "not_json",
+            "detail": "",
+            "size": len(body),
+            "head": "not json",
+            "body": body,
+            "properties": {
+                "content_type": "text/plain",
+                "content_encoding": None,
+                "message_id": "m-1",
+                "type": "call",
+                "timestamp": None,
+                "headers": [["schema", "1"]],
+            },
+        }
+    )
+    connection, queue = await queue_of(rabbit, names)
+    async with connection:
+        assert sources.data("dead-letters", "requeue", "--all", "--dry-run")["count"] == 1
+        assert await queue.get(fail=False) is None
+
+        assert sources.data("dead-letters", "requeue", "--all", "--yes")["requeued"] == ["dl_1"]
+
+        message = await queue.get()
+        assert message is not None
+        assert message.body == body
+        assert (message.message_id, message.type, message.headers["schema"]) == ("m-1", "call", "1")
+        assert sources.data("dead-letters", "list")["items"][0]["requeued_at"] is not None
+
+
+# --- how commands end ------------------------------------------------------------------------------
 
 
 def test_text_goes_to_stdout_and_talk_to_stderr(shell: Shell) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -14,7 +13,6 @@ import pytest_asyncio
 
 from tests.support.events import make_event, rfc3339
 from tests.support.http_server import (
-    Exchange,
     ScriptedServer,
     Step,
     answer,
@@ -108,12 +106,6 @@ async def test_it_is_given_up_after_the_last_attempt_of_the_schedule(
     assert delivery["next_attempt_at"] is None
     assert delivery["completed_at"] is not None
     assert {each["error"] for each in delivery["attempts"]} == {"http_status"}
-
-
-async def endless(exchange: Exchange) -> None:
-    await exchange.send(head(103))
-    await asyncio.sleep(0.02)
-    await endless(exchange)
 
 
 WRONG_ANSWERS: dict[str, tuple[Step, str, int | None]] = {

@@ -46,11 +46,6 @@ class World:
     reader: Reader
 
 
-@pytest.fixture
-def stored(mongo_client: Client, mongo_database: str) -> StoredThings:
-    return StoredThings(mongo_client[mongo_database])
-
-
 @pytest.fixture(params=["fake", "motor", "pymongo"])
 async def world(
     request: pytest.FixtureRequest, mongo_url: str, mongo_database: str, stored: StoredThings

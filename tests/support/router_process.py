@@ -287,6 +287,13 @@ class RouterProcess:
             self._process.kill()
             self._process.wait()
 
+    def pause(self) -> None:
+        """SIGSTOP: as a host that hangs."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
+
     async def restart(self, **settings: str) -> None:
         await self.stop()
         await self.start(**settings)

@@ -1,7 +1,7 @@
 """The identity of an event: the same one is stored once, different ones never meet."""
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from router.domain.delivery import delivery_id
@@ -18,6 +18,7 @@ def test_key_is_stable_over_versions() -> None:
     assert delivery_id(EventKey("ev_1"), WebhookId("wh_1")) == "dlv_c28298a5d32b8854cc432af6dc4865b9"
 
 
+@settings(deadline=None)
 @given(st.tuples(texts, texts), st.tuples(texts, texts))
 def test_different_events_have_different_keys(one: tuple[str, str], other: tuple[str, str]) -> None:
     assume(one != other)

@@ -1,7 +1,7 @@
 """Paths to a publisher's fields: the grammar, and what following one gives."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router.domain.fields import MAX_PATH_STEPS, Origin, parse_path
@@ -102,6 +102,7 @@ json_values = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(document=json_values, path=st.sampled_from(["a", "a.b", "a[0]", "a[1].b", "a.b.c", "a.b[2][0].c"]))
 def test_no_document_makes_following_fail(document: object, path: str) -> None:
     parse_path(path).follow(document)

@@ -72,7 +72,7 @@ def test_gates_of_the_webhook(webhook: Webhook, event: Event, verdict: Verdict) 
     assert judge(webhook, event) is verdict
 
 
-@pytest.mark.parametrize(("subscribed", "published"), product(EventType, EventType))
+@pytest.mark.parametrize(("subscribed", "published"), list(product(EventType, EventType)))
 def test_event_type_must_be_equal(subscribed: EventType, published: EventType) -> None:
     verdict = judge(replace(WEBHOOK, event_type=subscribed), replace(EVENT, type=published))
 
@@ -133,7 +133,8 @@ def test_explanation_names_every_webhook_and_agrees_with_the_match() -> None:
 def test_account_without_webhooks_matches_nothing() -> None:
     account = Account(id=AccountId("1042"), webhooks_enabled=True, webhooks=())
 
-    assert match(account, EVENT) == explain(account, EVENT) == []
+    assert match(account, EVENT) == []
+    assert explain(account, EVENT) == []
 
 
 @pytest.mark.parametrize(

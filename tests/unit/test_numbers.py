@@ -1,7 +1,7 @@
 """Phone numbers: whatever the way of writing, matching and searching find the same one."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from router.domain.numbers import search_key, search_prefix, to_e164
@@ -49,6 +49,7 @@ def test_every_way_of_writing_is_one_number(number: str, country: str, e164: str
     assert to_e164(number, country) == e164
 
 
+@settings(deadline=None)
 @given(st.text(max_size=100))
 def test_any_text_has_an_answer(text: str) -> None:
     number = to_e164(text, "FR")

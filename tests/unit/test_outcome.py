@@ -30,9 +30,7 @@ def test_other_statuses_are_retried(status: int) -> None:
 
 
 def test_410_ends_it() -> None:
-    assert classify(answer(410)) == Classified(
-        outcome=Outcome.GONE, error=AttemptError.HTTP_STATUS, status_code=410
-    )
+    assert classify(answer(410)) == Classified(outcome=Outcome.GONE, error=AttemptError.HTTP_STATUS, status_code=410)
 
 
 @pytest.mark.parametrize(
@@ -58,6 +56,4 @@ def test_no_answer_is_retried_unless_the_address_is_refused(error: AttemptError)
 
 
 def test_fault_of_our_own_is_no_attempt() -> None:
-    assert classify(LocalFault(detail="Too many open files")) == Classified(
-        outcome=Outcome.NOT_AN_ATTEMPT, error=None
-    )
+    assert classify(LocalFault(detail="Too many open files")) == Classified(outcome=Outcome.NOT_AN_ATTEMPT, error=None)

@@ -36,6 +36,8 @@ POLL_SECONDS: Final = 4.0
 BACKSTOP_SECONDS: Final = 60.0
 """Between reloads beside a change stream, should it ever miss something."""
 AWAIT_CHANGE_MS: Final = 1_000
+PAUSE_SECONDS: Final = 0.1
+"""After an answer without changes: a server may answer at once, again and again, while others write."""
 NO_CHANGE_STREAMS: Final = frozenset({40573, 59, 303})
 """Not a replica set; unknown command; not supported."""
 RELOAD_STEP: Final = 500
@@ -93,6 +95,8 @@ class MongoDefinitions:
                         changed[kind].add(change["documentKey"]["_id"])
                         change = await stream.try_next() if len(changed[kind]) < RELOAD_STEP else None
                     yield await self._persistently(lambda now=changed: self._changes(now))  # type: ignore[misc]
+                else:
+                    await asyncio.sleep(PAUSE_SECONDS)
                 if time.monotonic() - loaded_at > BACKSTOP_SECONDS:
                     yield await self._persistently(self._load)
                     loaded_at = time.monotonic()

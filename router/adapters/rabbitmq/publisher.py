@@ -59,3 +59,14 @@ async def open_publisher(broker: BrokerConfig) -> AsyncIterator[RabbitPublisher]
         yield RabbitPublisher(await connection.channel(publisher_confirms=True, on_return_raises=True))
     finally:
         await connection.close()
+
+
+class OccasionalPublisher:
+    """Fulfils `ports.Publisher` for a program that seldom publishes: a connection for each message, none between."""
+
+    def __init__(self, broker: BrokerConfig) -> None:
+        self._broker = broker
+
+    async def publish(self, *, exchange: str, routing_key: str, body: bytes, properties: MessageProperties) -> None:
+        async with open_publisher(self._broker) as publisher:
+            await publisher.publish(exchange=exchange, routing_key=routing_key, body=body, properties=properties)
