@@ -342,7 +342,8 @@ class Reader(Protocol):
     async def delivery(self, delivery_id: DeliveryId) -> tuple[Delivery, bytes | None] | None:
         """One delivery and the payload that is sent; None in its place once its retention is over."""
 
-    async def deliveries(self, where: DeliveryFilter, *, after: Position | None, limit: int) -> Sequence[Delivery]: ...
+    async def deliveries(self, where: DeliveryFilter, *, after: Position | None, limit: int) -> Sequence[Delivery]:
+        """Newest first by `created_at`. One with very many attempts shows the newest of them."""
 
     async def count_deliveries(self, where: DeliveryFilter) -> int: ...
 

@@ -25,7 +25,7 @@ from router.domain.delivery import (
 from router.domain.egress import check_url
 from router.domain.event import EventType, header_id
 from router.domain.lease import HOLD_IN_MEMORY
-from router.domain.outcome import Answer, Classified, Outcome, SendResult, classify
+from router.domain.outcome import Answer, Classified, LocalFault, NoAnswer, Outcome, SendResult, classify
 from router.domain.retry import Again, End, Jitter, Schedule, decide, is_too_old
 from router.domain.signing import sign
 from router.domain.webhook import Webhook, WebhookState
@@ -159,7 +159,8 @@ class Deliverer:
                 response_body=_kept_body(answer),
                 response_truncated=isinstance(answer, Answer) and answer.truncated,
             )
-        self._tell(claim, number, classified, after, duration)
+        detail = answer.detail if isinstance(answer, NoAnswer | LocalFault) else None
+        self._tell(claim, classified, after, number=number, duration=duration, detail=detail)
         keep = isinstance(after, Again) and after.at - self._clock.now() <= HOLD_IN_MEMORY
         return Result(claim=claim, attempt=attempt, next=after, url=webhook.url, keep_lease=keep)
 
@@ -181,7 +182,16 @@ class Deliverer:
             headers["webhook-signature"] = signature
         return OutgoingRequest(url=webhook.url, headers=headers, body=claim.payload, timeout=timeout)
 
-    def _tell(self, claim: Claim, number: int, classified: Classified, after: Again | End, duration: float) -> None:
+    def _tell(
+        self,
+        claim: Claim,
+        classified: Classified,
+        after: Again | End,
+        *,
+        number: int,
+        duration: float,
+        detail: str | None,
+    ) -> None:
         """One wide line and the counters; no URL, number or payload."""
         error = classified.error.value if classified.error else None
         self._metrics.attempts.labels(classified.outcome.name.lower(), error or "").inc()
@@ -197,6 +207,7 @@ class Deliverer:
             outcome=classified.outcome.name.lower(),
             status_code=classified.status_code,
             error=error,
+            detail=detail,
             duration_ms=ceil(duration * 1000),
             next_attempt_at=after.at.isoformat(timespec="milliseconds") if isinstance(after, Again) else None,
             ended=after.status.value if isinstance(after, End) else None,

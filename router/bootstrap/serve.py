@@ -101,9 +101,7 @@ class _Daemon:
 
     async def _start(self, resources: AsyncExitStack, supervisor: Supervisor) -> None:
         """Start every part of the role. The API answers first, so that probes see what is being waited for."""
-        store = await resources.enter_async_context(
-            open_store(self._settings, patience_seconds=START_PATIENCE_SECONDS)
-        )
+        store = await resources.enter_async_context(open_store(self._settings, patience_seconds=START_PATIENCE_SECONDS))
         self._readiness.store = store
         await store.pulse()
         if self._role != "worker":
@@ -152,9 +150,7 @@ class _Daemon:
 
     def _start_processes(self, store: Store, supervisor: Supervisor) -> None:
         # The store's real address: an embedded server is ours, and the children only connect to it.
-        processes = WorkerProcesses(
-            self._workers, ["serve", "--role", "worker"], {"ROUTER_MONGO__URL": store.url}
-        )
+        processes = WorkerProcesses(self._workers, ["serve", "--role", "worker"], {"ROUTER_MONGO__URL": store.url})
         self._readiness.processes = processes
         supervisor.start([processes])
 

@@ -76,7 +76,27 @@ def list_(
 
     All that is asked for must hold. Times are of reception; without an offset they are UTC.
     """
-    listing = Listing[Delivery](
+
+    async def fetch(store: Store, request: PageRequest, settings: Settings) -> queries.Page[Delivery]:
+        where = DeliveryFilter(
+            account_id=AccountId(account) if account is not None else None,
+            webhook_id=WebhookId(webhook) if webhook is not None else None,
+            event_type=EventType(event_type) if event_type is not None else None,
+            status=DeliveryStatus(status) if status is not None else None,
+            event_id=event,
+            call_id=call,
+            user_id=user,
+            number_prefix=_number_prefix(number, settings),
+            from_=from_,
+            to=to,
+        )
+        return await queries.list_deliveries(store.reader, where, request)
+
+    print_pages(session, fetch, _listing(as_json=as_json), **paging)
+
+
+def _listing(*, as_json: bool) -> Listing[Delivery]:
+    return Listing[Delivery](
         (
             "RECEIVED",
             "ID",
@@ -95,23 +115,6 @@ def list_(
         as_json=as_json,
         when_empty="No delivery matches.",
     )
-
-    async def fetch(store: Store, request: PageRequest, settings: Settings) -> queries.Page[Delivery]:
-        where = DeliveryFilter(
-            account_id=AccountId(account) if account is not None else None,
-            webhook_id=WebhookId(webhook) if webhook is not None else None,
-            event_type=EventType(event_type) if event_type is not None else None,
-            status=DeliveryStatus(status) if status is not None else None,
-            event_id=event,
-            call_id=call,
-            user_id=user,
-            number_prefix=_number_prefix(number, settings),
-            from_=from_,
-            to=to,
-        )
-        return await queries.list_deliveries(store.reader, where, request)
-
-    print_pages(session, fetch, listing, **paging)
 
 
 def _number_prefix(number: str | None, settings: Settings) -> str | None:
@@ -135,11 +138,18 @@ def _row(found: Delivery) -> output.Row:
         found.reason,
         found.attempt_count,
         _answer(last) if last else None,
-        # The host alone: a path may hold a token, and `show` has the whole.
-        urlsplit(found.url).hostname,
+        _host(found.url),
         found.next_attempt_at,
     )
     return [output.shown(value) for value in values]
+
+
+def _host(url: str) -> str | None:
+    """The host alone: a path or a query may hold a token, and `show` has the whole. None for what is no URL."""
+    try:
+        return urlsplit(url).hostname
+    except ValueError:
+        return None
 
 
 def _answer(attempt: Attempt) -> str:

@@ -1,4 +1,4 @@
-"""Asks the running router's read API how it sees things. Touches one loopback port, in threads: HTTP clients live elsewhere."""
+"""Asks the running router's read API how it sees things. Touches one port of loopback, blocking, on threads."""
 
 from __future__ import annotations
 
@@ -118,6 +118,8 @@ class ReadApi:
             response = connection.getresponse()
             return response.status, response.read()
         except (OSError, http.client.HTTPException) as error:
-            raise DependencyUnavailable(f"the read API at {self.url} does not answer ({type(error).__name__})") from None
+            raise DependencyUnavailable(
+                f"the read API at {self.url} does not answer ({type(error).__name__})"
+            ) from None
         finally:
             connection.close()

@@ -69,6 +69,7 @@ class Board:
     """What is going on, once it is no longer publishing."""
     started_at: float = field(default_factory=time.monotonic)
     stopped_at: float | None = None
+    """When the last message was published."""
     _owners: Mapping[str, tuple[Customer, Hook]] = field(init=False)
     _shown: dict[str, int] = field(default_factory=dict)
 
@@ -77,6 +78,11 @@ class Board:
 
     @property
     def elapsed_seconds(self) -> float:
+        return time.monotonic() - self.started_at
+
+    @property
+    def publishing_seconds(self) -> float:
+        """For how long it has published."""
         return (self.stopped_at or time.monotonic()) - self.started_at
 
     def figures(self) -> Figures:

@@ -55,7 +55,9 @@ Way = Callable[[Path, Busy], Broker | NotHere]
 
 
 @contextmanager
-def open_broker(given_url: str | None, directory: Path, busy: Busy, ways: Sequence[Way] | None = None) -> Iterator[Broker]:
+def open_broker(
+    given_url: str | None, directory: Path, busy: Busy, ways: Sequence[Way] | None = None
+) -> Iterator[Broker]:
     """A broker for the length of the demo; what was started for it is stopped.
 
     Raises DependencyUnavailable, with what to do, where there is none; ConfigurationRefused where the given one
@@ -94,7 +96,9 @@ def _given(url: str) -> Broker:
         )
     if refusal is not None:
         raise refusal
-    return Broker(url=url, origin=f"RabbitMQ at {where}", why="amqp.url (ROUTER_AMQP__URL) names it", url_is_secret=True)
+    return Broker(
+        url=url, origin=f"RabbitMQ at {where}", why="amqp.url (ROUTER_AMQP__URL) names it", url_is_secret=True
+    )
 
 
 # --- the ways --------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -94,10 +95,8 @@ class ComposeBroker:
             return
         if self._guard.stdin is not None:
             self._guard.stdin.close()
-        try:
+        with suppress(subprocess.TimeoutExpired):  # it goes on by itself
             self._guard.wait(DOWN_SECONDS)
-        except subprocess.TimeoutExpired:
-            pass  # it goes on by itself
         self._guard = None
 
     def _bring_up(self) -> None:

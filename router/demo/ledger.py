@@ -37,7 +37,7 @@ class Arrival(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
-    """One request at a customer's server. `nth` counts the tries of its delivery, `delay_seconds` is since publishing."""
+    """One request at a customer's server. `nth` counts its delivery's tries, `delay_seconds` is since publishing."""
 
     arrival: Arrival
     nth: int = 1
@@ -139,9 +139,7 @@ class Ledger:
             self.recent.append(delay)
         elif awaited.tries == 2:
             self.retried += 1
-        return Receipt(
-            arrival=Arrival.AWAITED, nth=awaited.tries, delay_seconds=delay, publication=awaited.publication
-        )
+        return Receipt(arrival=Arrival.AWAITED, nth=awaited.tries, delay_seconds=delay, publication=awaited.publication)
 
     def _receive_stranger(self, event_id: str, hook_id: str, at: float) -> Receipt:
         publication = self._unconfirmed.get(event_id)

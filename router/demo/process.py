@@ -9,7 +9,6 @@ import asyncio
 import json
 import os
 import secrets
-import signal
 import socket
 import subprocess
 import sys
@@ -19,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from router.adapters.embedded.processes import LOOPBACK, log_tail, spawn
+from router.adapters.embedded.processes import LOOPBACK, log_tail, spawn, terminate
 from router.demo.api import ReadApi
 from router.domain.errors import RouterError
 
@@ -136,7 +135,9 @@ class RouterProcess:
             if code is not None:
                 raise RouterDidNotStartError(self.explain(), code if code in {69, 78} else 1)
             if time.monotonic() - started_at > START_SECONDS:
-                raise RouterDidNotStartError(f"the router was not ready after {START_SECONDS:.0f} s; see {self.log}", 69)
+                raise RouterDidNotStartError(
+                    f"the router was not ready after {START_SECONDS:.0f} s; see {self.log}", 69
+                )
             await asyncio.sleep(_POLL_SECONDS)
         return time.monotonic() - started_at
 
@@ -150,12 +151,7 @@ class RouterProcess:
         """Ask it to stop in order, then make it; its exit code."""
         if self._process is None:
             return 0
-        self._process.send_signal(signal.SIGTERM)
-        deadline = time.monotonic() + STOP_SECONDS
-        while self._process.poll() is None and time.monotonic() < deadline:
-            await asyncio.sleep(_POLL_SECONDS)
-        if self._process.poll() is None:
-            self._process.kill()
+        await asyncio.to_thread(terminate, self._process, timeout_seconds=STOP_SECONDS)
         return self._process.wait()
 
 

@@ -65,7 +65,7 @@ class Platform:
     _under_way: list[tuple[datetime, int, _Call]] = field(default_factory=list)
 
     def next(self, now: datetime) -> Publication:
-        """What is published at `now`: the record of a call that has ended, a new call, an action of a user, or noise."""
+        """What is published at `now`: the record of a call that ended, a new call, an action of a user, or noise."""
         self._made += 1
         if self._made == FIRST_BROKEN or self.random.random() < _BROKEN_SHARE:
             return self._broken()
@@ -102,7 +102,7 @@ class Platform:
         )
         heapq.heappush(self._under_way, (call.ends_at, self._made, call))
         data = _call_data(call) | {"status": "ringing", "first_call": call.first_call}
-        return self._event("call", "call.received", customer, now, now, data, call=call, sequence=1)
+        return self._event("call.received", customer, now, data, call=call, sequence=1)
 
     def _call_ended(self, call: _Call, now: datetime) -> Publication:
         answered = call.answered_at is not None
@@ -123,9 +123,15 @@ class Platform:
             "recording": None,
             "legs": [{"leg_id": "a1", "to": call.redirection, "answered": answered}],
         }
-        user = call.user if answered else None
         return self._event(
-            "cdr", "cdr.created", call.customer, call.ends_at, now, data, call=call, sequence=2, user=user
+            "cdr.created",
+            call.customer,
+            now,
+            data,
+            occurred_at=call.ends_at,
+            call=call,
+            sequence=2,
+            user=call.user if answered else None,
         )
 
     # --- users ---
@@ -156,24 +162,24 @@ class Platform:
             "origin": {"channel": "web", "ip": f"192.0.2.{random.randrange(1, 255)}"},
             "changes": changes,
         }
-        return self._event("user", f"user.{action}", customer, now, now, data, number=number, user=user)
+        return self._event(f"user.{action}", customer, now, data, number=number, user=user)
 
     # --- messages ---
 
     def _event(
         self,
-        event_type: str,
         name: str,
         customer: Customer,
-        occurred_at: datetime,
         now: datetime,
         data: _Body,
         *,
+        occurred_at: datetime | None = None,
         call: _Call | None = None,
         sequence: int | None = None,
         number: TrackingNumber | None = None,
         user: User | None = None,
     ) -> Publication:
+        event_type = name.partition(".")[0]
         event_id = f"evt_{_ulid(self.random, now)}"
         number = call.number if call else number
         envelope = {
@@ -181,7 +187,7 @@ class Platform:
             "type": event_type,
             "name": name,
             "version": "1",
-            "occurred_at": _time(occurred_at),
+            "occurred_at": _time(occurred_at or now),
             "published_at": _time(now),
             "account_id": customer.account_id,
             "call_id": call.id if call else None,

@@ -173,7 +173,7 @@ _COLUMNS: Final = (
 
 
 def _progress(board: Board, width: int) -> RenderableType:
-    elapsed, total = board.elapsed_seconds, board.total_seconds
+    elapsed, total = board.publishing_seconds, board.total_seconds
     grid = Table.grid(expand=True, padding=(0, 2, 0, 0))
     text = Text(board.phase or "publishing", "bold yellow" if board.phase else "bold green", no_wrap=True)
     text.truncate(max(10, width // 2), overflow="ellipsis")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Final
 
 import structlog
@@ -35,8 +36,10 @@ class WebServer:
             await web.TCPSite(runner, self._host, self._port).start()
         except OSError as error:
             await runner.cleanup()
+            # asyncio's own text says the address again; the resolver counts its errors below 0.
+            reason = os.strerror(error.errno) if error.errno > 0 else error.strerror
             raise ConfigurationRefused(
-                f"the API cannot listen on {self._host} port {self._port} ({error.strerror or error}): "
+                f"the API cannot listen on {self._host} port {self._port} ({reason}): "
                 "change api.host or api.port, or stop what listens there"
             ) from None
         self._runner = runner

@@ -241,6 +241,12 @@ def test_the_payload_alone_is_byte_for_byte(terminal: Terminal) -> None:
     assert terminal.run("deliveries show dlv_000 --payload").stdout_bytes == PAYLOAD
 
 
+def test_a_delivery_to_what_is_no_url_is_listed_too(terminal: Terminal) -> None:
+    terminal.store.log.append((delivery("dlv_odd", url="https://[::1"), PAYLOAD))
+
+    assert "dlv_odd" in terminal.run("deliveries list").stdout
+
+
 def test_a_payload_that_is_gone_is_said_to_be_gone(terminal: Terminal) -> None:
     terminal.store.log.append((delivery("dlv_old"), None))
 

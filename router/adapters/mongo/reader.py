@@ -1,7 +1,7 @@
 """Fulfils `ports.Reader`: what people look up, answered from indexes and bounded in time, rows and concurrency.
 
-Reads only. A few slots are shared by all readers, because Motor runs each call in one thread of a small pool
-that the delivering side of the same process needs too.
+Reads only. All look-ups share a few slots, because Motor runs each call in a thread of a small pool that the
+delivering side of the same process needs too.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ _LISTED_LETTER_FIELDS: Final = dict.fromkeys(("body", "digest", "expire_at"), 0)
 _HAS_NO_DATE: Final = {"$not": {"$type": "date"}}
 _INT64_MAX: Final = 2**63 - 1
 
-# The filter's fields that an index begins with, the most selective first, and the keys of a query that the index
-# answers alone, in order. (An index over an array never does: its order is not that of the list.)
+# The filters that an index begins with, the most selective first; the index; and the keys of a query that it answers
+# without looking into documents. An index over an array answers none alone: a range there needs the hint.
 _WAYS: Final = (
     ("event_id", "event_id", {"event_id"}),
     ("call_id", "call", {"call_id"}),

@@ -24,7 +24,7 @@ from router.adapters.rabbitmq.config import BrokerConfig, SourceConfig
 from router.adapters.rabbitmq.connection import CONNECTION_ERRORS, connect, translate
 from router.adapters.rabbitmq.topology import declare
 from router.domain.errors import ConfigurationRefused, RouterError
-from router.domain.event import Event, EventType
+from router.domain.event import Event, EventType, Rejection, RejectionReason
 from router.domain.freshness import PublisherClock
 from router.ports import Intake, MessageProperties, RawMessage
 
@@ -145,13 +145,21 @@ class Subscription:
         self._backlog -= 1
         self._unsettled += 1
         raw = _raw_message(message, self.source.name, self._now())
-        content = decode(raw, self.source.decoding)
+        content = self._decode(raw)
         born_at = raw.received_at
         if isinstance(content, Event):
             born_at = self._clock.born_at(content.occurred_at, raw.received_at, live=live)
         tag = _Tag(message.channel, message.delivery_tag or 0, self)
         self.waiting.append(Intake(content=content, raw=raw, born_at=born_at, tag=tag))
         self._arrived()
+
+    def _decode(self, raw: RawMessage) -> Event | Rejection:
+        try:
+            return decode(raw, self.source.decoding)
+        except Exception:
+            # It would otherwise stay unsettled, and be acknowledged unread together with a later one.
+            log.exception("decoding_raised", source=self.source.name)
+            return Rejection(reason=RejectionReason.HANDLER_ERROR, detail="decoding failed; see the log")
 
     def settled(self, channel: AbstractChannel, count: int) -> None:
         if channel is self._channel:
