@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @click.group("dead-letters", cls=Group)
 def dead_letters() -> None:
-    """Look at messages that could not be understood, and send them through again."""
+    """Messages that could not be understood: look, requeue."""
 
 
 @dead_letters.example_command(

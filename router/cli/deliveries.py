@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @click.group("deliveries", cls=Group)
 def deliveries() -> None:
-    """Look up what was sent, where to, and what came of it."""
+    """Look up what was sent, and how it went."""
 
 
 # --- list ------------------------------------------------------------------------------------------

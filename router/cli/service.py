@@ -50,7 +50,7 @@ def serve(
     log_level: str | None,
     log_format: str | None,
 ) -> int:
-    """Run the router until it is told to stop (SIGTERM, or Ctrl-C)."""
+    """Run the router until SIGTERM or Ctrl-C."""
     overrides = {
         "api.host": api_host,
         "api.port": api_port,
@@ -71,9 +71,9 @@ def serve(
 @json_option
 @click.pass_obj
 def check_config(session: Session, /, *, as_json: bool) -> None:
-    """Show every setting with its value and where it comes from; passwords are masked.
+    """Show every setting and where it comes from.
 
-    Where something is wrong, all of it is said at once, and the exit code is 78.
+    Passwords are masked. Where something is wrong, all of it is said at once, and the exit code is 78.
     """
     described = session.describe_settings()
     if as_json:
@@ -90,11 +90,26 @@ def check_config(session: Session, /, *, as_json: bool) -> None:
     examples=("webhook-router demo", "webhook-router demo --seconds 20 --rate 50"),
 )
 @click.option("--seconds", type=click.FloatRange(min=0, min_open=True), help="Stop by itself after this long.")
-@click.option("--rate", type=click.FloatRange(0, 10_000), help="Events published per second.")
+@click.option("--rate", type=click.FloatRange(0, 10_000, min_open=True), help="Events published per second.")
+@click.option("--accounts", type=click.IntRange(1, 1_000), help="Customers who receive webhooks.")
+@click.option("--seed", type=click.IntRange(0), help="What the random events begin from; the same gives the same.")
+@json_option
 @click.pass_obj
-def demo(session: Session, /, *, seconds: float | None, rate: float | None) -> int:
-    """Run everything on this machine: a broker, a store, the router, and a customer who receives webhooks."""
-    return session.demo(seconds=seconds, rate=rate)
+def demo(
+    session: Session,
+    /,
+    *,
+    seconds: float | None,
+    rate: float | None,
+    accounts: int | None,
+    seed: int | None,
+    as_json: bool,
+) -> int:
+    """Show the router at work on this machine.
+
+    Runs a broker, a store, the router, a telephony platform and its customers, until Ctrl-C.
+    """
+    return session.demo(seconds=seconds, rate=rate, accounts=accounts, seed=seed, as_json=as_json)
 
 
 @click.command(
@@ -118,7 +133,7 @@ def openapi(session: Session, /, *, as_json: bool) -> None:
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> None:
-    """Print the script that completes commands and options in a shell."""
+    """Print the completion script of a shell."""
     from click.shell_completion import get_completion_class  # noqa: PLC0415
 
     completer = get_completion_class(shell)

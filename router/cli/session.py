@@ -14,7 +14,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
@@ -120,11 +119,14 @@ class Session:
             if value is not None:
                 os.environ[ENV_PREFIX + key.upper().replace(".", ENV_DELIMITER)] = str(value)
 
-    def demo(self, *, seconds: float | None, rate: float | None) -> int:
+    def demo(
+        self, *, seconds: float | None, rate: float | None, accounts: int | None, seed: int | None, as_json: bool
+    ) -> int:
         """Run the demonstration to its end; None leaves a choice to it. Ctrl-C is an orderly stop."""
-        demo = import_module("router.demo")
+        from router.demo import run
+
         try:
-            return int(demo.run(seconds=seconds, rate=rate))
+            return run(seconds=seconds, rate=rate, accounts=accounts, seed=seed, as_json=as_json, config=self.config)
         except KeyboardInterrupt:
             return 0
 

@@ -1,4 +1,4 @@
-"""Asks the router how it stands, for the screen while it runs and for the reckoning at its end. Asks the read API only."""
+"""Asks the router how it stands, for the screen while it runs and for the reckoning at its end. By the read API only."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ import pytest
 
 from router.domain.delivery import AttemptError
 from router.domain.outcome import Answer, NoAnswer, SendResult
+from tests.support.dns_server import ScriptedDns
 from tests.support.http_server import (
     ScriptedServer,
     Step,
@@ -42,7 +43,7 @@ def ok(body: bytes = b"OK", *, status: int = 200, truncated: bool = False) -> An
     return Answer(status_code=status, body=body, truncated=truncated)
 
 
-def send_once(loop: Loop, step: Step, *, timeout_seconds: float = 5) -> SendResult:
+def send_once(loop: Loop, step: Step, *, timeout_seconds: float = 60) -> SendResult:
     """What the sender makes of a server that answers with `step`."""
 
     async def run() -> SendResult:
@@ -107,9 +108,13 @@ async def test_url_goes_out_as_it_was_written(written: str, sent: str) -> None:
 
 
 async def test_cookies_are_not_kept() -> None:
-    async with ScriptedServer(answer(headers={"set-cookie": "session=1; Path=/"})) as server, open_sender() as sender:
-        await sender.send(outgoing(server.url))
-        await sender.send(outgoing(server.url))
+    async with (
+        ScriptedServer(answer(headers={"set-cookie": "session=1; Path=/"})) as server,
+        ScriptedDns({"crm.example": ["127.0.0.1"]}) as dns,  # for an address, no library would keep one
+        open_sender(resolver=dns.resolver) as sender,
+    ):
+        for _ in range(2):
+            await sender.send(outgoing(f"http://crm.example:{server.port}/"))
 
     assert [request.header("cookie") for request in server.requests] == [None, None]
 

@@ -44,7 +44,7 @@ def _leaves(group: click.Group, path: tuple[str, ...] = ()) -> Iterator[tuple[tu
 
 
 COMMANDS = {" ".join(path): command for path, command in _leaves(cli)}
-WITHOUT_DATA = {"serve", "demo", "completion"}
+WITHOUT_DATA = {"serve", "completion"}
 
 
 @pytest.mark.parametrize("name", COMMANDS)

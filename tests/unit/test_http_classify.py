@@ -100,6 +100,14 @@ def test_timeout_is_named_after_what_was_waited_for(trail: Trail, error: Attempt
         assert result.error is error
 
 
+def test_second_connection_begins_with_a_clean_trail() -> None:
+    trail = Trail(dialled=1, denied=1, refusal="not public", connected=True, heard=True)
+
+    trail.restart()
+
+    assert trail == Trail()
+
+
 def test_unknown_exception_is_an_attempt_and_its_text_is_not_repeated() -> None:
     result = classify(ValueError(f"https://{HOST}/?token={TOKEN}"), dialled())
 
