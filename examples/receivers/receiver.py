@@ -90,7 +90,7 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"  # keeps connections open; each answer then needs its length
     timeout = 60
 
-    def do_POST(self) -> None:  # noqa: N802 - the name that http.server calls
+    def do_POST(self) -> None:
         length = self.headers.get("content-length") or ""
         if not length.isdigit() or int(length) > MAX_BODY_BYTES:
             self.close_connection = True
@@ -125,11 +125,12 @@ def say(text: str) -> None:
 
 
 def read_keys(text: str) -> list[bytes]:
-    """The signing keys in secrets like whsec_c2VjcmV0…"""
+    """The signing keys in secrets like whsec_c2VjcmV0...; none where one of them is wrong."""
     try:
-        return [b64decode(secret[6:] if secret.startswith("whsec_") else secret, validate=True) for secret in text.split()]
+        keys = [b64decode(secret.removeprefix("whsec_"), validate=True) for secret in text.split()]
     except binascii.Error:
         return []
+    return keys if all(keys) else []  # an empty key would accept what anybody can sign
 
 
 KEYS = read_keys(os.environ.get("WEBHOOK_SECRET", ""))
@@ -139,7 +140,8 @@ if __name__ == "__main__":
     if not KEYS:
         sys.exit("set WEBHOOK_SECRET to the whsec_... that was shown when the webhook was made")
     server = ThreadingHTTPServer((os.environ.get("HOST", "127.0.0.1"), int(os.environ.get("PORT", "9000"))), Handler)
-    say(f"listening on http://{server.server_address[0]}:{server.server_address[1]}")
+    host, port = server.socket.getsockname()
+    say(f"listening on http://{host}:{port}")
     try:
         server.serve_forever()
     except KeyboardInterrupt:

@@ -70,7 +70,7 @@ class ReadApi:
 
     async def counts(self) -> Counts:
         """Raises DependencyUnavailable, as all that follow."""
-        by_status = {status: await self._total("/v1/deliveries", status=status.value) for status in DeliveryStatus}
+        by_status = {status: await self.count(status) for status in DeliveryStatus}
         return Counts(by_status=by_status, dead_letters=await self._total("/v1/dead-letters"))
 
     async def hook_counts(self) -> dict[str, HookCounts]:
@@ -91,9 +91,13 @@ class ReadApi:
         page = await self._read("/v1/deliveries", webhook_id=hook_id, limit=limit)
         return list(page["items"])
 
-    async def latest_dead_letters(self, limit: int) -> list[dict[str, Any]]:
-        page = await self._read("/v1/dead-letters", limit=limit)
-        return list(page["items"])
+    async def latest_dead_letters(self, limit: int) -> tuple[list[dict[str, Any]], int]:
+        """The newest dead letters, as the API has them, and how many there are."""
+        page = await self._read("/v1/dead-letters", limit=limit, include_total="true")
+        return list(page["items"]), int(page["total"])
+
+    async def count(self, status: DeliveryStatus) -> int:
+        return await self._total("/v1/deliveries", status=status.value)
 
     async def _total(self, path: str, **query: str | int) -> int:
         page = await self._read(path, limit=1, include_total="true", **query)

@@ -10,7 +10,6 @@ from datetime import datetime
 from enum import Enum
 from typing import Any, Final
 
-from router.demo.api import Counts
 from router.demo.crm import Visit
 from router.demo.customers import Customer, Hook
 from router.demo.ledger import Arrival, Ledger, percentile
@@ -64,14 +63,16 @@ class Board:
     customers: Sequence[Customer]
     total_seconds: float | None
     rows: deque[Row] = field(default_factory=lambda: deque(maxlen=KEPT_ROWS))
-    counts: Counts | None = None
+    failed: int | None = None
+    """Deliveries that ended without success, as the router counted them last; None before it was asked."""
+    dead_letters: int | None = None
     phase: str = ""
     """What is going on, once it is no longer publishing."""
     started_at: float = field(default_factory=time.monotonic)
     stopped_at: float | None = None
     """When the last message was published."""
     _owners: Mapping[str, tuple[Customer, Hook]] = field(init=False)
-    _shown: dict[str, int] = field(default_factory=dict)
+    _shown: set[tuple[str, bool]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self._owners = {hook.id: (customer, hook) for customer in self.customers for hook in customer.hooks}
@@ -86,13 +87,13 @@ class Board:
         return (self.stopped_at or time.monotonic()) - self.started_at
 
     def figures(self) -> Figures:
-        ledger, counts = self.ledger, self.counts
+        ledger = self.ledger
         return Figures(
             published=ledger.published,
             delivered=ledger.delivered,
             retrying=ledger.retrying,
-            failed=None if counts is None else sum(counts.ended_badly.values()),
-            dead_letters=None if counts is None else counts.dead_letters,
+            failed=self.failed,
+            dead_letters=self.dead_letters,
             p50_seconds=percentile(ledger.recent, 0.50),
             p99_seconds=percentile(ledger.recent, 0.99),
         )
@@ -119,14 +120,16 @@ class Board:
         )
 
     def show_unreachable(self, hook_id: str, deliveries: Sequence[Mapping[str, Any]]) -> None:
-        """What the router says of deliveries to a port where nobody is there to be asked; the newest first."""
+        """What the router says of deliveries to a port where nobody is there to be asked; the newest first.
+
+        A row for the first refusal and one for the end; those between would crowd out everybody else's.
+        """
         customer, hook = self._owners[hook_id]
         for delivery in reversed(deliveries):
             ended, tries = delivery["status"] != "pending", delivery["attempt_count"]
-            # The end of the last try is two rows in one.
-            if tries == 0 or self._shown.get(delivery["id"], 0) >= tries + ended:
+            if tries == 0 or (delivery["id"], ended) in self._shown:
                 continue
-            self._shown[delivery["id"]] = tries + ended
+            self._shown.add((delivery["id"], ended))
             attempts = delivery["attempts"]
             error = (attempts[-1]["error"] or "no answer").replace("_", " ") if attempts else "no answer"
             self.rows.appendleft(
@@ -145,8 +148,8 @@ class Board:
     def show_dead_letters(self, letters: Sequence[Mapping[str, Any]]) -> None:
         """What the router could not understand; the newest first."""
         for letter in reversed(letters):
-            if letter["id"] not in self._shown:
-                self._shown[letter["id"]] = 1
+            if (letter["id"], True) not in self._shown:
+                self._shown.add((letter["id"], True))
                 self.rows.appendleft(
                     Row(
                         at=datetime.now().astimezone(),
@@ -167,8 +170,8 @@ def _outcome(visit: Visit) -> tuple[Mark, str]:
         case Arrival.UNEXPECTED:
             return Mark.BAD, "not awaited"
         case Arrival.AWAITED if mood.status != 200:
-            after = f", retry after {mood.retry_after_seconds} s" if mood.retry_after_seconds else ", again later"
+            after = f", retry in {mood.retry_after_seconds} s" if mood.retry_after_seconds else ", again later"
             return Mark.AGAIN, f"{mood.status}{after}"
         case Arrival.AWAITED:
-            slow = f", took {mood.delay_seconds:.1f} s" if mood.delay_seconds > SLOW_SECONDS else ""
+            slow = f" in {mood.delay_seconds:.1f} s" if mood.delay_seconds > SLOW_SECONDS else ""
             return Mark.GOOD, f"delivered{slow}"

@@ -97,7 +97,7 @@ def _given(url: str) -> Broker:
     if refusal is not None:
         raise refusal
     return Broker(
-        url=url, origin=f"RabbitMQ at {where}", why="amqp.url (ROUTER_AMQP__URL) names it", url_is_secret=True
+        url=url, origin=f"RabbitMQ at {where}", why="named by amqp.url (ROUTER_AMQP__URL)", url_is_secret=True
     )
 
 
@@ -108,10 +108,10 @@ def _running(_: Path, __: Busy) -> Broker | NotHere:
     where = address(LOCAL_URL)
     refusal = probe(LOCAL_URL)
     if refusal is None:
-        return Broker(url=LOCAL_URL, origin=f"RabbitMQ at {where}", why="it runs already, and lets guest in")
+        return Broker(url=LOCAL_URL, origin=f"RabbitMQ at {where}", why="runs already, and lets guest in")
     if isinstance(refusal, ConfigurationRefused):
         return NotHere(f"the RabbitMQ at {where} does not let guest in")
-    return NotHere(f"no RabbitMQ answers at {where}")
+    return NotHere(f"no RabbitMQ at {where}")
 
 
 def _in_docker(directory: Path, busy: Busy) -> Broker | NotHere:
@@ -142,7 +142,7 @@ def _private(directory: Path, busy: Busy) -> Broker | NotHere:
     except BaseException:
         node.stop()
         raise
-    return Broker(url=node.url, origin=f"a RabbitMQ node of our own at {address(node.url)}", why="", stop=node.stop)
+    return Broker(url=node.url, origin=f"own RabbitMQ node at {address(node.url)}", why="", stop=node.stop)
 
 
 WAYS: Final[Sequence[Way]] = (_running, _in_docker, _private)

@@ -81,7 +81,7 @@ def _run(options: Options, settings: Settings, directory: Path, screen: Screen) 
     with (directory / "demo.log").open("w") as log:
         configure_logging(format="json", level="warning", stream=log)
         with open_broker(_given_broker(settings), directory, screen.busy) as broker:
-            screen.step("broker", f"{broker.origin}: {broker.why}")
+            screen.step("broker", f"{broker.origin} ({broker.why})")
             return asyncio.run(Show(options, directory, broker, screen).run())
 
 

@@ -38,7 +38,7 @@ def missing_part(project: Path) -> str | None:
         return "docker is not installed"
     if not (project / "docker-compose.yml").exists():
         return "there is no docker-compose.yml beside the program"
-    for arguments, missing in ((("info",), "no Docker engine runs"), (("compose", "version"), "docker has no compose")):
+    for arguments, missing in ((("info",), "no Docker engine"), (("compose", "version"), "docker has no compose")):
         if not _succeeds("docker", *arguments):
             return missing
     return None

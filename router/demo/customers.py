@@ -144,7 +144,12 @@ def _hooks(index: int, account_id: str, numbers: Sequence[TrackingNumber], users
     pop = Hook(id=prefix + "pop", name="CRM screen pop", event_type="call")
     journal = Hook(id=prefix + "cdr", name="Call journal", event_type="cdr")
     if index % 3 == 0:
-        return [pop, journal, Hook(id=prefix + "user", name="Audit trail", event_type="user")]
+        return [
+            pop,
+            journal,
+            Hook(id=prefix + "chat", name="Team chat", event_type="call"),
+            Hook(id=prefix + "user", name="Audit trail", event_type="user"),
+        ]
     if index % 3 == 1:
         ads, print_ = numbers[0].number, numbers[1].number
         return [
@@ -164,7 +169,12 @@ def _hooks(index: int, account_id: str, numbers: Sequence[TrackingNumber], users
             ),
             Hook(id=prefix + "user", name="Team lead watch", event_type="user", user_id=users[0].id),
         ]
-    return [pop, journal, Hook(id=prefix + "bi", name="Data warehouse", event_type="cdr")]
+    return [
+        pop,
+        journal,
+        Hook(id=prefix + "bi", name="Data warehouse", event_type="cdr"),
+        Hook(id=prefix + "user", name="Audit trail", event_type="user"),
+    ]
 
 
 def fictional_number(random: Random, ranges: Sequence[str] = FICTIONAL_RANGES) -> str:

@@ -84,7 +84,7 @@ class RouterProcess:
             directory=directory,
             amqp_url=amqp_url,
             port=free_port(PREFERRED_PORT),
-            token=f"demo-{secrets.token_urlsafe(18)}",
+            token=f"demo-{secrets.token_urlsafe(9)}",
         )
         amqp = "" if url_is_secret else f"\n[amqp]\nurl = {json.dumps(amqp_url)}\n"
         content = _CONFIG.format(

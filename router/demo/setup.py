@@ -53,7 +53,7 @@ def describe(customers: Sequence[Customer]) -> str:
     off = sum(not customer.enabled for customer in customers)
     accounts = f"{len(customers)} account{'s' if len(customers) > 1 else ''}" + (f", {off} switched off" if off else "")
     details = ", ".join(part for part in parts if part)
-    return f"{accounts}; {len(hooks)} webhooks" + (f", of them {details}" if details else "")
+    return f"{accounts}; {len(hooks)} webhooks" + (f": {details}" if details else "")
 
 
 def _count(number: int, what: str) -> str:

@@ -72,8 +72,8 @@ class TerminalScreen:
         self._print(grid)
         for line in paste:
             # Not wrapped by us: a line that the terminal wraps is copied as one.
-            self._console.print(Text(line, "cyan"), soft_wrap=True)
-            self._lines_above += 1 + (len(line) - 1) // max(1, self._console.width)
+            self._console.print(Text(f"  {line}", "cyan"), soft_wrap=True)
+            self._lines_above += 1 + (len(line) + 1) // max(1, self._console.width)
 
     @contextmanager
     def busy(self, text: str) -> Iterator[None]:
@@ -89,6 +89,7 @@ class TerminalScreen:
 
     def open(self, board: Board) -> None:
         self._board = board
+        self._print(Text())
         self._live = Live(
             console=self._console,
             auto_refresh=False,
@@ -121,7 +122,7 @@ class TerminalScreen:
 
     def _table(self, rows: Sequence[Row], width: int) -> RenderableType:
         columns = [column for column in _COLUMNS if width >= column.from_width]
-        table = Table(box=None, expand=True, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+        table = Table(box=None, expand=True, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
         for column in columns:
             table.add_column(
                 column.title,
@@ -163,9 +164,9 @@ class _Column:
 
 _COLUMNS: Final = (
     _Column(title="TIME", from_width=MEDIUM, width=8),
-    _Column(title="ACCOUNT", from_width=WIDE, ratio=4),
-    _Column(title="WEBHOOK", from_width=MEDIUM, ratio=3),
-    _Column(title="EVENT", ratio=3),
+    _Column(title="ACCOUNT", from_width=WIDE, ratio=22),
+    _Column(title="WEBHOOK", from_width=MEDIUM, ratio=15),
+    _Column(title="EVENT", ratio=19),
     _Column(title="STATUS", width=20),
     _Column(title="TRY", from_width=MEDIUM, width=3, is_number=True),
     _Column(title="DELAY", width=7, is_number=True),
@@ -197,12 +198,12 @@ def _tiles(figures: Figures, *, columns: int) -> RenderableType:
         ("published", str(figures.published), "bold"),
         ("delivered", str(figures.delivered), "bold green"),
         ("retrying", str(figures.retrying), "bold yellow" if figures.retrying else "dim"),
-        ("failed (meant)", _count(figures.failed), "bold red" if figures.failed else "dim"),
+        ("meant to fail", _count(figures.failed), "bold red" if figures.failed else "dim"),
         ("dead letters", _count(figures.dead_letters), "bold magenta" if figures.dead_letters else "dim"),
         ("p50", _duration(figures.p50_seconds), "bold"),
         ("p99", _duration(figures.p99_seconds), "bold"),
     ]
-    grid = Table.grid(expand=True)
+    grid = Table.grid(expand=True, padding=(0, 1, 0, 0))
     for _ in range(columns):
         grid.add_column(ratio=1, no_wrap=True)
     for start in range(0, len(tiles), columns):

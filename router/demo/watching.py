@@ -1,4 +1,4 @@
-"""Asks the router how it stands, for the screen while it runs and for the reckoning at its end. By the read API only."""
+"""Asks the router, by its API, how it stands: for the screen while it runs, and for the reckoning at its end."""
 
 from __future__ import annotations
 
@@ -6,10 +6,12 @@ import asyncio
 import time
 from typing import Final
 
-from router.demo.api import ReadApi
+from router.demo.api import Counts, ReadApi
 from router.demo.board import Board
+from router.demo.ledger import Ledger
 from router.demo.process import RouterProcess
 from router.demo.summary import Answers
+from router.domain.delivery import DeliveryStatus
 from router.domain.errors import DependencyUnavailable
 
 POLL_SECONDS: Final = 1.0
@@ -38,13 +40,14 @@ class Watch:
             await asyncio.sleep(max(POLL_SECONDS, _COST_SHARE * (time.monotonic() - asked_at)))
 
     async def look(self) -> None:
-        """Ask once; the board keeps what it had where there is no answer."""
+        """Ask once, and little: the store's time is the deliveries'. Without an answer the board keeps what it had."""
         board = self._board
         try:
-            board.counts = await self._api.counts()
+            board.failed = await self._api.count(DeliveryStatus.FAILED)
             for hook_id in self._dead_hooks:
                 board.show_unreachable(hook_id, await self._api.latest_deliveries(hook_id, LATEST))
-            board.show_dead_letters(await self._api.latest_dead_letters(LATEST))
+            letters, board.dead_letters = await self._api.latest_dead_letters(LATEST)
+            board.show_dead_letters(letters)
         except DependencyUnavailable:
             return
 
@@ -54,16 +57,23 @@ class Watch:
         before: object = None
         while router.exit_code is None:
             await self.look()
-            awaited = awaited_texts(self._board)
+            counts = await self._counts()
+            awaited = awaited_texts(self._board.ledger, counts)
             if not awaited:
                 return
             self._board.phase = f"waiting for {', '.join(awaited)}"
-            state, now = (self._board.counts, self._board.ledger.requests), time.monotonic()
+            state, now = (counts, self._board.ledger.requests), time.monotonic()
             if state != before:
                 before, progressed_at = state, now
             if now - progressed_at > QUIET_SECONDS or now - started_at > PATIENCE_SECONDS:
                 return
             await asyncio.sleep(_LOOK_AGAIN_SECONDS)
+
+    async def _counts(self) -> Counts | None:
+        try:
+            return await self._api.counts()
+        except DependencyUnavailable:
+            return None
 
     async def answers(self) -> Answers | None:
         """What the router says in the end; None where it says nothing."""
@@ -73,9 +83,8 @@ class Watch:
             return None
 
 
-def awaited_texts(board: Board) -> list[str]:
+def awaited_texts(ledger: Ledger, counts: Counts | None) -> list[str]:
     """What has not come to its end yet, for people; empty when everything has."""
-    ledger, counts = board.ledger, board.counts
     texts: list[str] = []
     if ledger.waiting:
         texts.append(f"{ledger.waiting} to be taken")

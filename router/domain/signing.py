@@ -12,7 +12,7 @@ from hashlib import sha256
 from hmac import digest
 from typing import Final
 
-SECRET_PREFIX: Final = "whsec_"
+SECRET_PREFIX: Final = "whsec_"  # noqa: S105  no secret: it says what the rest is
 SECRET_BYTES: Final = 32
 """Random bytes in a secret that we create; the specification asks for 24 to 64."""
 MAX_SECRETS: Final = 5

@@ -37,7 +37,8 @@ class WebServer:
         except OSError as error:
             await runner.cleanup()
             # asyncio's own text says the address again; the resolver counts its errors below 0.
-            reason = os.strerror(error.errno) if error.errno > 0 else error.strerror
+            number = error.errno or 0
+            reason = os.strerror(number) if number > 0 else error.strerror
             raise ConfigurationRefused(
                 f"the API cannot listen on {self._host} port {self._port} ({reason}): "
                 "change api.host or api.port, or stop what listens there"

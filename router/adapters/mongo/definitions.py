@@ -10,18 +10,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import replace
 from datetime import datetime
 from hashlib import blake2b
 from typing import Any, Final
 
 import structlog
-from bson import CodecOptions
+from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.raw_bson import RawBSONDocument
 from pymongo.errors import OperationFailure, PyMongoError
 
-from router.adapters.mongo.driver import MAX_READ_TIME_MS, Database
 from router.adapters.mongo.deliveries import DUPLICATE_KEY
+from router.adapters.mongo.driver import MAX_READ_TIME_MS, Database
 from router.adapters.mongo.indexes import ACCOUNTS, WEBHOOK_HEALTH, WEBHOOKS
 from router.adapters.mongo.resilience import FIRST_WAIT_SECONDS, Persistent
 from router.adapters.mongo.webhooks import parse_webhook, with_health
@@ -40,6 +39,11 @@ PAUSE_SECONDS: Final = 0.1
 """After an answer without changes: a server may answer at once, again and again, while others write."""
 NO_CHANGE_STREAMS: Final = frozenset({40573, 59, 303})
 """Not a replica set; unknown command; not supported."""
+_RAW: Final = CodecOptions(
+    document_class=RawBSONDocument,
+    datetime_conversion=DatetimeConversion.DATETIME_CLAMP,
+    unicode_decode_error_handler="replace",
+)
 RELOAD_STEP: Final = 500
 """Documents parsed between two turns of the event loop during a reload."""
 
@@ -112,7 +116,7 @@ class MongoDefinitions:
         enabled_accounts = frozenset([AccountId(str(document["_id"])) async for document in enabled])
         health = {document["_id"]: document async for document in self._health.find()}
 
-        raw_webhooks = self._webhooks.with_options(codec_options=CodecOptions(document_class=RawBSONDocument))
+        raw_webhooks = self._webhooks.with_options(codec_options=_RAW)
         parsed: dict[bytes, Webhook] = {}
         count = 0
         async for document in raw_webhooks.find():

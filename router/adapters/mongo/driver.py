@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any, Final, Literal
 
-from bson.codec_options import CodecOptions
+from bson.codec_options import CodecOptions, DatetimeConversion
 from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo import AsyncMongoClient, WriteConcern
 from pymongo.errors import (
@@ -36,7 +36,13 @@ WRITE_TIMEOUT_MS: Final = 8_000
 MAX_READ_TIME_MS: Final = 8_000
 """`maxTimeMS` of every read."""
 
-_CODEC_OPTIONS: Final[CodecOptions[dict[str, Any]]] = CodecOptions(tz_aware=True, tzinfo=UTC)
+# Other programs write into our collections: a date or a text that Python cannot hold must not stop the reading.
+_CODEC_OPTIONS: Final[CodecOptions[dict[str, Any]]] = CodecOptions(
+    tz_aware=True,
+    tzinfo=UTC,
+    datetime_conversion=DatetimeConversion.DATETIME_CLAMP,
+    unicode_decode_error_handler="replace",
+)
 _AUTHENTICATION_FAILED: Final = {18, 13}
 
 
