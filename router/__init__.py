@@ -1,3 +1,3 @@
-"""webhook-router: telephony events from RabbitMQ, matched and delivered over HTTP. Holds the version; touches nothing."""
+"""webhook-router: telephony events from RabbitMQ, matched and delivered over HTTP. Holds the version only."""
 
 __version__ = "0.1.0"

@@ -36,7 +36,7 @@ class StoreClock:
         await asyncio.sleep(seconds)
 
     async def sync(self) -> timedelta:
-        """Ask the store for its time; raises what the probe raises. Returns this host's wall clock minus the store's."""
+        """Ask the store for its time. Returns by how much this host is ahead. Raises what the probe raises."""
         asked = time.monotonic()
         answer = await self._probe()
         answered = time.monotonic()

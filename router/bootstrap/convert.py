@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 from router.adapters.mongo.deliveries import Retention
 from router.adapters.rabbitmq.config import BrokerConfig, DecodingRules, FieldPaths, SourceConfig, TimeFormat
 from router.application.lanes import LaneLimits
-from router.domain.egress import AllowRule, EgressPolicy
+from router.domain.egress import EgressPolicy
 from router.domain.event import EventType
 from router.domain.fields import Path, parse_path
 from router.domain.retry import Schedule
@@ -29,7 +29,7 @@ def _schedule(settings: ScheduleSettings) -> Schedule:
 
 def egress_policy(settings: Settings) -> EgressPolicy:
     return EgressPolicy(
-        allow=tuple(AllowRule(rule.network, rule.port) for rule in settings.egress.allow),
+        allow=settings.egress.allow,
         require_https=settings.egress.require_https,
         deny_ports=frozenset(settings.egress.deny_ports),
     )

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import Final
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from router.demo.summary import Summary
+
+_ROOM_TO_EXPLAIN: Final = 76
+_MUST_BE_ZERO: Final = frozenset({"lost", "unexpected", "failed otherwise"})
 
 Line = tuple[str, str, str]
 """Name, value, what it means."""
@@ -26,10 +30,12 @@ def print_summary(summary: Summary, *, as_json: bool) -> None:
     grid.add_column(no_wrap=True)
     grid.add_column(justify="right", no_wrap=True)
     grid.add_column()
+    # A narrow terminal has no room for explanations; a file has room for everything.
+    explains = console.width >= _ROOM_TO_EXPLAIN or not console.is_terminal
     for name, value, meaning in summary_lines(summary):
         is_wrong = name in _MUST_BE_ZERO and value != "0"
         style = "bold red" if is_wrong else "bold green" if name in _MUST_BE_ZERO else "bold"
-        grid.add_row(Text(f"  {name}"), Text(value, style), Text(meaning, "dim"))
+        grid.add_row(Text(f"  {name}"), Text(value, style), Text(meaning if explains else "", "dim"))
     console.print()
     console.print(grid)
     console.print()
@@ -38,9 +44,6 @@ def print_summary(summary: Summary, *, as_json: bool) -> None:
         console.print(Text(f"{icon} {verdict(summary)}", "bold green"))
     for problem in summary.problems:
         console.print(Text(f"{'✗' if is_utf else 'x'} {problem}", "bold red"))
-
-
-_MUST_BE_ZERO = frozenset({"lost", "unexpected", "failed otherwise"})
 
 
 def verdict(summary: Summary) -> str:

@@ -15,6 +15,7 @@ from typing import Final
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
+from rich.status import Status
 from rich.table import Table
 from rich.text import Text
 
@@ -25,7 +26,7 @@ WIDE: Final = 96
 """Columns of a terminal that has room for everything."""
 MEDIUM: Final = 68
 _TILE_WIDTH: Final = 13
-_MIN_ROWS: Final = 4
+_MIN_ROWS: Final = 6
 _LATE_SECONDS: Final = 0.25
 _STEP_NAME_WIDTH: Final = 9
 
@@ -56,6 +57,7 @@ class TerminalScreen:
         self._icons = _ICONS if console.encoding.startswith("utf") else _ASCII_ICONS
         self._board: Board | None = None
         self._live: Live | None = None
+        self._status: Status | None = None
         self._lines_above = 0
 
     # --- what stays ---
@@ -77,9 +79,12 @@ class TerminalScreen:
 
     @contextmanager
     def busy(self, text: str) -> Iterator[None]:
-        spinner = "dots" if self._icons is _ICONS else "line"
-        with self._console.status(Text(text), spinner=spinner):
+        self._status = self._console.status(Text(text), spinner="dots" if self._icons is _ICONS else "line")
+        self._status.start()
+        try:
             yield
+        finally:
+            self._status.stop()
 
     def _print(self, what: RenderableType) -> None:
         self._lines_above += len(self._console.render_lines(what))
@@ -89,7 +94,6 @@ class TerminalScreen:
 
     def open(self, board: Board) -> None:
         self._board = board
-        self._print(Text())
         self._live = Live(
             console=self._console,
             auto_refresh=False,
@@ -110,15 +114,17 @@ class TerminalScreen:
         live, self._live = self._live, None
         if live is not None:
             live.stop()
+        if self._status is not None:
+            self._status.stop()
 
     def _frame(self, board: Board) -> RenderableType:
         width, height = self._console.size
         tiles = _tiles(board.figures(), columns=max(1, min(7, width // _TILE_WIDTH)))
-        taken = 1 + 1 + len(self._console.render_lines(tiles)) + 1 + 1
+        taken = 1 + 1 + 1 + len(self._console.render_lines(tiles)) + 1 + 1
         # The last line is the cursor's. What was said before is kept in sight where there is room for it.
         room = max(height - taken - self._lines_above - 1, min(_MIN_ROWS, height - taken - 1), 0)
         rows = [row for _, row in zip(range(room), list(board.rows), strict=False)]
-        return Group(_progress(board, width), Text(), tiles, Text(), self._table(rows, width))
+        return Group(Text(), _progress(board, width), Text(), tiles, Text(), self._table(rows, width))
 
     def _table(self, rows: Sequence[Row], width: int) -> RenderableType:
         columns = [column for column in _COLUMNS if width >= column.from_width]

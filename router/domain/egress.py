@@ -54,6 +54,12 @@ class AllowRule:
     network: Network
     port: int | None = None
 
+    def __str__(self) -> str:
+        if self.port is None:
+            return str(self.network)
+        text = f"[{self.network}]" if self.network.version == 6 else str(self.network)
+        return f"{text}:{self.port}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EgressPolicy:
@@ -85,19 +91,41 @@ class EgressPolicy:
         return None
 
 
+_BRACKETED = re.compile(r"\[(?P<network>[^\[\]]*)\](?::(?P<port>.*))?", re.DOTALL)
+_IPV4_WITH_PORT = re.compile(r"(?P<network>[^:\[\]]*):(?P<port>[^:]*)", re.DOTALL)
+
+
 def parse_allow_rule(text: str) -> AllowRule:
-    """`CIDR`, `CIDR:port` or `[IPv6 CIDR]:port`. Raises ValueError with the rule that was broken."""
-    network, port = text, None
-    if text.startswith("["):
-        network, bracket, rest = text[1:].partition("]")
-        if not bracket or (rest and not rest.startswith(":")):
-            raise ValueError("after '[CIDR]' comes ':port'")
-        port = rest[1:] if rest else None
-    elif text.count(":") == 1:
-        network, _, port = text.partition(":")
-    if port is not None and not (port.isascii() and port.isdigit() and 0 < int(port) < 65_536):
-        raise ValueError(f"{port!r} is not a port")
-    return AllowRule(ip_network(network), int(port) if port is not None else None)
+    """Parse `CIDR`, `CIDR:port` or `[IPv6 CIDR]:port`; a bare address is a network of one.
+
+    Raises ValueError with the right form where the meaning is plain.
+    """
+    match = _BRACKETED.fullmatch(text.strip()) or _IPV4_WITH_PORT.fullmatch(text.strip())
+    network, port = (match["network"], match["port"]) if match else (text.strip(), None)
+    return AllowRule(_parse_network(network), None if port is None else _parse_port(port))
+
+
+def _parse_network(text: str) -> Network:
+    if "%" in text:
+        raise ValueError("has a zone: networks are the same on every interface here")
+    try:
+        return ip_network(text)
+    except ValueError:
+        pass
+    try:
+        wider = ip_network(text, strict=False)
+    except ValueError:
+        if "/" in text and text.count(":") > 1:
+            raise ValueError("is no network; IPv6 with a port is written [fd00::/8]:8443") from None
+        # A name would be resolved by whoever owns its zone, so the list could be widened from outside.
+        raise ValueError("is no network like 10.0.0.0/8 or 10.0.0.5:8443; names are not taken") from None
+    raise ValueError(f"has host bits set: the network is {wider}")
+
+
+def _parse_port(text: str) -> int:
+    if re.fullmatch(r"[0-9]{1,5}", text) and 1 <= int(text) <= 65535:
+        return int(text)
+    raise ValueError("has a port that is no number from 1 to 65535")
 
 
 @lru_cache(maxsize=4096)

@@ -13,8 +13,8 @@ from typing import Final
 
 SAMPLES: Final = 20
 """Live events that an estimate looks back on: a clock set forward is followed at once, one set back after these."""
-UNMEASURED_LIMIT: Final = timedelta(minutes=15)
-"""Before anything was measured, a larger difference is taken for a wrong clock, not for age."""
+PLAUSIBLE_AGE: Final = timedelta(minutes=15)
+"""A live event that seems older than this, beyond what was measured, shows a wrong clock and not a late event."""
 
 
 class PublisherClock:
@@ -26,17 +26,20 @@ class PublisherClock:
     def born_at(self, occurred_at: datetime | None, received_at: datetime, *, live: bool) -> datetime:
         """When an event happened, on our clock; never later than it was received.
 
-        `live` says that nothing waited before it in its queue.
+        `live` says that nothing waited before it in its queue. An event is judged by those before it: the first
+        one of a publisher, where it seems late by a plausible time, is taken to be late.
         """
         if occurred_at is None:
             return received_at
         difference = received_at - occurred_at
+        if live and self._samples and difference - min(self._samples) > PLAUSIBLE_AGE:
+            self._samples.clear()  # the clock was set back: what was measured is worth nothing
+        error = self._error(difference)
         if live:
             self._samples.append(difference)
-        return min(received_at, occurred_at + self._error(difference))
+        return min(received_at, occurred_at + error)
 
     def _error(self, difference: timedelta) -> timedelta:
-        if not self._samples:
-            implausible = abs(difference) > UNMEASURED_LIMIT
-            return difference if implausible else timedelta()
-        return min(self._samples)
+        if self._samples:
+            return min(self._samples)
+        return difference if abs(difference) > PLAUSIBLE_AGE else timedelta()

@@ -17,12 +17,11 @@ from router.settings.sections import (
     RetentionSettings,
     ScheduleSettings,
 )
-from router.settings.values import EMBEDDED, AllowedNetwork
+from router.settings.values import EMBEDDED
 
 __all__ = [
     "DEFAULT_CONFIG",
     "EMBEDDED",
-    "AllowedNetwork",
     "AmqpSettings",
     "ApiSettings",
     "DeliverySettings",

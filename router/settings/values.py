@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Annotated, Final
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
@@ -17,6 +15,7 @@ from zoneinfo import ZoneInfo
 import phonenumbers
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
+from router.domain.egress import AllowRule, parse_allow_rule
 from router.domain.fields import parse_path
 
 EMBEDDED: Final = "embedded"
@@ -114,66 +113,15 @@ Token = Annotated[SecretStr, AfterValidator(_check_token)]
 # ------------------------------------------------------------------------------------------- network
 
 
-@dataclass(frozen=True, slots=True)
-class AllowedNetwork:
-    """Addresses that the egress policy lets through although they are not public; `port` None means any."""
-
-    network: IPv4Network | IPv6Network
-    port: int | None = None
-
-    def __str__(self) -> str:
-        if self.port is None:
-            return str(self.network)
-        text = f"[{self.network}]" if self.network.version == 6 else str(self.network)
-        return f"{text}:{self.port}"
-
-
-_BRACKETED = re.compile(r"\[(?P<network>[^\[\]]*)\](?::(?P<port>.*))?", re.DOTALL)
-_IPV4_WITH_PORT = re.compile(r"(?P<network>[^:\[\]]*):(?P<port>[^:]*)", re.DOTALL)
-
-
-def parse_allowed_network(text: str) -> AllowedNetwork:
-    """Parse `CIDR`, `CIDR:port` or `[IPv6 CIDR]:port`; a bare address is a network of one.
-
-    Raises ValueError with the right form where the meaning is plain.
-    """
-    match = _BRACKETED.fullmatch(text.strip()) or _IPV4_WITH_PORT.fullmatch(text.strip())
-    network, port = (match["network"], match["port"]) if match else (text.strip(), None)
-    return AllowedNetwork(_parse_network(network), None if port is None else _parse_port(port))
-
-
-def _parse_network(text: str) -> IPv4Network | IPv6Network:
-    if "%" in text:
-        raise ValueError("has a zone: networks are the same on every interface here")
-    try:
-        return ip_network(text)
-    except ValueError:
-        pass
-    try:
-        wider = ip_network(text, strict=False)
-    except ValueError:
-        if "/" in text and text.count(":") > 1:
-            raise ValueError("is no network; IPv6 with a port is written [fd00::/8]:8443") from None
-        # A name would be resolved by whoever owns its zone, so the list could be widened from outside.
-        raise ValueError("is no network like 10.0.0.0/8 or 10.0.0.5:8443; names are not taken") from None
-    raise ValueError(f"has host bits set: the network is {wider}")
-
-
-def _parse_port(text: str) -> int:
-    if re.fullmatch(r"[0-9]{1,5}", text) and 1 <= int(text) <= 65535:
-        return int(text)
-    raise ValueError("has a port that is no number from 1 to 65535")
-
-
-def _read_allowed_network(value: object) -> AllowedNetwork:
-    if isinstance(value, AllowedNetwork):
+def _read_allow_rule(value: object) -> AllowRule:
+    if isinstance(value, AllowRule):
         return value
     if not isinstance(value, str):
         raise ValueError("must be text like 10.0.0.0/8 or 10.0.0.5:8443")
-    return parse_allowed_network(value)
+    return parse_allow_rule(value)
 
 
-Allow = Annotated[AllowedNetwork, BeforeValidator(_read_allowed_network)]
+Allow = Annotated[AllowRule, BeforeValidator(_read_allow_rule)]
 Port = Annotated[int, Field(ge=0, le=65535), NUMBER]
 
 

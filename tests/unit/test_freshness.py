@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.domain.freshness import SAMPLES, UNMEASURED_LIMIT, PublisherClock
+from router.domain.freshness import SAMPLES, PLAUSIBLE_AGE, PublisherClock
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SECOND, MINUTE, HOUR = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1)
@@ -33,27 +33,28 @@ def test_event_without_a_time_is_born_when_it_is_received() -> None:
 
 
 @pytest.mark.parametrize("skew", [-HOUR, -MINUTE, -SECOND, timedelta(), SECOND, MINUTE, HOUR, 365 * 24 * HOUR])
-def test_live_event_is_new_whatever_its_publishers_clock_says(skew: timedelta) -> None:
-    clock = PublisherClock()
+def test_live_event_is_new_once_its_publishers_clock_was_measured(skew: timedelta) -> None:
+    clock = measured(skew)
 
     assert [age(clock, skew, live=True) for _ in range(3 * SAMPLES)] == [timedelta()] * (3 * SAMPLES)
 
 
+@pytest.mark.parametrize("live", [True, False])
 @pytest.mark.parametrize(
     ("difference", "expected"),
     [
         (timedelta(), timedelta()),
         (MINUTE, MINUTE),
-        (UNMEASURED_LIMIT, UNMEASURED_LIMIT),
-        (UNMEASURED_LIMIT + SECOND, timedelta()),  # more likely a wrong clock than a backlog
+        (PLAUSIBLE_AGE, PLAUSIBLE_AGE),
+        (PLAUSIBLE_AGE + SECOND, timedelta()),  # more likely a wrong clock than a late event
         (-MINUTE, timedelta()),  # from the future
         (-HOUR, timedelta()),
     ],
 )
-def test_backlog_of_an_unmeasured_publisher_is_judged_by_plausibility(
-    difference: timedelta, expected: timedelta
+def test_event_of_an_unmeasured_publisher_is_judged_by_plausibility(
+    difference: timedelta, expected: timedelta, live: bool
 ) -> None:
-    assert age(PublisherClock(), difference, live=False) == expected
+    assert age(PublisherClock(), difference, live=live) == expected
 
 
 @pytest.mark.parametrize("skew", [-HOUR, -MINUTE, timedelta(), MINUTE, HOUR])
@@ -83,14 +84,26 @@ def test_clock_that_is_set_forward_is_followed_at_once() -> None:
     assert age(clock, -HOUR + MINUTE, live=False) == MINUTE
 
 
-def test_clock_that_is_set_back_is_followed_after_the_samples() -> None:
+def test_clock_that_is_set_back_a_little_is_followed_after_the_samples() -> None:
     clock = measured(*[timedelta()] * SAMPLES)
-    ages = [age(clock, HOUR, live=True) for _ in range(SAMPLES)]
+    ages = [age(clock, MINUTE, live=True) for _ in range(SAMPLES + 1)]
 
     # Until then it might as well be a publisher that was held up.
-    assert ages[: SAMPLES - 1] == [HOUR] * (SAMPLES - 1)
+    assert ages[:SAMPLES] == [MINUTE] * SAMPLES
     assert ages[-1] == timedelta()
+
+
+def test_clock_that_is_set_back_by_an_hour_expires_nothing() -> None:
+    clock = measured(*[timedelta()] * SAMPLES)
+
+    assert [age(clock, HOUR, live=True) for _ in range(SAMPLES)] == [timedelta()] * SAMPLES
     assert age(clock, HOUR + MINUTE, live=False) == MINUTE
+
+
+def test_two_publishers_of_one_source_of_which_one_is_an_hour_behind() -> None:
+    clock = PublisherClock()
+
+    assert [age(clock, skew, live=True) for skew in [timedelta(), HOUR] * SAMPLES] == [timedelta()] * (2 * SAMPLES)
 
 
 differences = st.timedeltas(min_value=timedelta(days=-400), max_value=timedelta(days=400))
@@ -107,6 +120,6 @@ def test_no_event_is_from_the_future(arrivals: list[tuple[timedelta, bool]]) -> 
 @settings(deadline=None)
 @given(skew=differences, transits=st.lists(st.timedeltas(timedelta(), 5 * SECOND), min_size=1, max_size=60))
 def test_steady_skew_expires_nothing(skew: timedelta, transits: list[timedelta]) -> None:
-    clock = PublisherClock()
+    clock = measured(skew)
 
     assert all(age(clock, skew + transit, live=True) <= MAX_AGE for transit in transits)

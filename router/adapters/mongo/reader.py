@@ -12,7 +12,6 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import Any, Final
 
-from bson import ObjectId
 from pymongo import DESCENDING
 from pymongo.errors import ExecutionTimeout, OperationFailure, PyMongoError
 
@@ -25,7 +24,7 @@ from router.adapters.mongo.documents import (
 )
 from router.adapters.mongo.driver import MAX_READ_TIME_MS, Database
 from router.adapters.mongo.indexes import ACCOUNTS, DEAD_LETTERS, DELIVERIES, EVENTS, WEBHOOK_HEALTH, WEBHOOKS
-from router.adapters.mongo.webhooks import parse_webhook, with_health
+from router.adapters.mongo.webhooks import parse_webhook, spellings, with_health
 from router.domain.delivery import Delivery, DeliveryId, DeliveryStatus, delivery_id
 from router.domain.errors import DependencyUnavailable
 from router.domain.event import AccountId, EventKey, EventType, event_key
@@ -68,7 +67,6 @@ _WEBHOOK_FIELDS: Final[Document] = dict.fromkeys(
 _EVENT_FIELDS: Final = dict.fromkeys(("number_keys", "born_at", "expire_at", "payload_expires_at"), 0)
 _LISTED_LETTER_FIELDS: Final = dict.fromkeys(("body", "digest", "expire_at"), 0)
 _HAS_NO_DATE: Final = {"$not": {"$type": "date"}}
-_INT64_MAX: Final = 2**63 - 1
 
 # The filters that an index begins with, the most selective first; the index; and the keys of a query that it answers
 # without looking into documents. An index over an array answers none alone: a range there needs the hint.
@@ -137,7 +135,7 @@ class MongoReader:
     # --- definitions ---
 
     async def account(self, account_id: AccountId) -> StoredAccount | None:
-        found = await self._find(ACCOUNTS, {"_id": {"$in": _spellings(account_id)}}, {"webhooks_enabled": 1}, limit=2)
+        found = await self._find(ACCOUNTS, {"_id": {"$in": spellings(account_id)}}, {"webhooks_enabled": 1}, limit=2)
         if not found:
             return None
         return StoredAccount(
@@ -150,7 +148,7 @@ class MongoReader:
     async def webhooks_by_id(self, webhook_ids: Collection[WebhookId]) -> Mapping[WebhookId, Webhook]:
         if not webhook_ids:
             return {}
-        return await self._webhooks([spelling for webhook_id in webhook_ids for spelling in _spellings(webhook_id)])
+        return await self._webhooks([spelling for webhook_id in webhook_ids for spelling in spellings(webhook_id)])
 
     async def webhooks(
         self, *, account_id: AccountId | None, event_type: EventType | None, after: Position | None, limit: int
@@ -311,20 +309,10 @@ class MongoReader:
             raise DependencyUnavailable(f"MongoDB did not answer within {READ_TIMEOUT_SECONDS} s") from error
 
 
-def _spellings(identity: str) -> list[Any]:
-    """The values of `_id` or `account_id` that we show as this text: back offices write integers and ObjectIds too."""
-    spellings: list[Any] = [identity]
-    if identity.isascii() and identity.isdigit() and str(number := int(identity[:20])) == identity:
-        spellings += [number] if number <= _INT64_MAX else []
-    if ObjectId.is_valid(identity):
-        spellings.append(ObjectId(identity))
-    return spellings
-
-
 def _webhook_query(account_id: AccountId | None, event_type: EventType | None) -> Document:
     query: Document = {}
     if account_id is not None:
-        query["account_id"] = {"$in": _spellings(account_id)}
+        query["account_id"] = {"$in": spellings(account_id)}
     if event_type is not None:
         query["event_type"] = event_type.value
     return query

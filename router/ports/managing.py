@@ -1,0 +1,36 @@
+"""What managing definitions and dead letters calls. Types only."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Protocol
+
+from router.domain.event import AccountId
+from router.domain.webhook import Webhook, WebhookId
+from router.ports.delivering import MessageProperties
+
+
+class Registry(Protocol):
+    """Writes definitions as the back office would, and settles dead letters."""
+
+    async def set_account(self, account_id: AccountId, *, webhooks_enabled: bool) -> None: ...
+
+    async def add_webhook(self, webhook: Webhook, secret: str | None) -> None:
+        """Raises InvalidInput where the id is taken."""
+
+    async def set_enabled(self, webhook_id: WebhookId, *, enabled: bool, at: datetime) -> bool:
+        """False where there is no such webhook."""
+
+    async def unsuspend(self, webhook_id: WebhookId) -> bool:
+        """Forget suspension and failures; False where there were none."""
+
+    async def delete_webhook(self, webhook_id: WebhookId) -> bool: ...
+
+    async def mark_requeued(self, letter_id: str, at: datetime) -> None: ...
+
+
+class Publisher(Protocol):
+    """Publishes to the broker with confirms; returns once the broker has taken the message."""
+
+    async def publish(self, *, exchange: str, routing_key: str, body: bytes, properties: MessageProperties) -> None:
+        """Raises DependencyUnavailable where the broker cannot be reached or no queue took the message."""
