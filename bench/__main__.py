@@ -35,6 +35,7 @@ from router.adapters.embedded.store import EmbeddedStore
 HERE = Path(__file__).parent
 TICKS = os.sysconf("SC_CLK_TCK")
 PATIENCE_SECONDS = 120
+LOG = Path(tempfile.gettempdir()) / "router-bench.log"
 
 
 def say(text: str) -> None:
@@ -113,13 +114,13 @@ async def router(bench: Bench, database: str) -> AsyncIterator[int]:
         **({"ROUTER_MONGO__DRIVER": bench.options.driver} if bench.options.driver else {}),
     }
     # The log goes to a file, as in production; it is part of what is measured.
-    wrapper = f"exec {sys.executable} -m router serve 2>{tempfile.gettempdir()}/router-bench.log"
+    wrapper = f"exec {sys.executable} -m router serve 2>{LOG}"
     child = await asyncio.create_subprocess_exec("/bin/sh", "-c", wrapper, env={**os.environ, **environment})
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):
             while not await is_ready():
                 if child.returncode is not None:
-                    raise SystemExit(f"the router ended with {child.returncode}; see router-bench.log")
+                    raise SystemExit(f"the router ended with {child.returncode}; its log is {LOG}")
                 await asyncio.sleep(0.1)
         yield child.pid
     finally:
@@ -254,11 +255,12 @@ async def definitions(bench: Bench) -> None:
     for others in (1, 1_000, 100_000):
         database = f"bench_definitions_{others}"
         await prepare(bench, database, others=others)
-        costs = []
         async with router(bench, database) as pid:
             await run_load(bench, pid, "cdr", 500, 0)
-            for _ in range(bench.options.rounds):
-                costs.append((await run_load(bench, pid, "cdr", bench.options.events, 0))["cpu_us_per_delivery"])
+            costs = [
+                (await run_load(bench, pid, "cdr", bench.options.events, 0))["cpu_us_per_delivery"]
+                for _ in range(bench.options.rounds)
+            ]
         figures[str(others)] = statistics.median(costs)
         say(f"  {others} webhooks of others: {costs}")
     least = min(figures.values())
@@ -318,17 +320,17 @@ def _machine() -> str:
 def _report(figures: dict[str, Any]) -> str:
     lines = [f"machine      {figures['machine']}"]
     if part := figures.get("throughput"):
-        for name in ("bare", "router"):
-            lines.append(
-                f"{name:12} {part[name]['events_per_second']:8.0f} events/s "
-                f"{part[name]['cpu_us_per_delivery']:8.0f} µs CPU per delivery"
-            )
+        lines += [
+            f"{name:12} {part[name]['events_per_second']:8.0f} events/s "
+            f"{part[name]['cpu_us_per_delivery']:8.0f} µs CPU per delivery"
+            for name in ("bare", "router")
+        ]
         lines.append(f"CPU ratio    {part['cpu_ratio']:8.2f} (router / bare)")
-    for rate, each in figures.get("latency", {}).items():
-        for name, at in each.items():
-            lines.append(
-                f"{rate:>4}/s {name:7} p50 {at['p50_ms']:7.1f} ms   p95 {at['p95_ms']:7.1f} ms   p99 {at['p99_ms']:7.1f} ms"
-            )
+    lines += [
+        f"{rate:>4}/s {name:7} p50 {at['p50_ms']:7.1f} ms   p95 {at['p95_ms']:7.1f} ms   p99 {at['p99_ms']:7.1f} ms"
+        for rate, each in figures.get("latency", {}).items()
+        for name, at in each.items()
+    ]
     if part := figures.get("definitions"):
         costs = ", ".join(f"{count}: {cost:.0f} µs" for count, cost in part["cpu_us_per_delivery"].items())
         lines.append(f"definitions  {costs}; spread {part['spread_percent']} %")

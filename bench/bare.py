@@ -1,4 +1,4 @@
-"""What the router is compared with: aio-pika consumes, aiohttp posts, aio-pika acks. No routing, store, log or retry."""
+"""What the router is compared with: aio-pika consumes, aiohttp posts, aio-pika acks. No store, log or retry."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ def make_event(account_id: object, event_type: str = "cdr", **fields: Any) -> di
     event: dict[str, Any] = {
         "id": unique("evt_"),
         "type": event_type,
-        "name": _NAMES[event_type],
+        "name": _NAMES.get(event_type, event_type),
         "version": "1",
         "occurred_at": rfc3339(),
         "account_id": account_id,

@@ -10,6 +10,7 @@ from aio_pika.exceptions import AMQPError, AuthenticationError, ProbableAuthenti
 from aiormq.exceptions import AMQPConnectionError, ConnectionNotAllowed
 
 from router.adapters.rabbitmq.config import BrokerConfig
+from router.adapters.rabbitmq.wire import read_unreadable_fields
 from router.domain.errors import ConfigurationRefused, DependencyUnavailable, RouterError
 
 CONNECTION_ERRORS = (AMQPError, AMQPConnectionError, OSError, asyncio.TimeoutError, RuntimeError)
@@ -18,6 +19,7 @@ CONNECTION_ERRORS = (AMQPError, AMQPConnectionError, OSError, asyncio.TimeoutErr
 
 async def connect(broker: BrokerConfig, name: str) -> AbstractConnection:
     """A connection that does not reconnect by itself: whoever owns it decides what its loss means."""
+    read_unreadable_fields()
     try:
         return await aio_pika.connect(
             broker.url,

@@ -14,6 +14,7 @@ from aio_pika.exceptions import DeliveryError
 from router.adapters.rabbitmq.config import BrokerConfig
 from router.adapters.rabbitmq.connection import CONNECTION_ERRORS, connect, translate
 from router.domain.errors import DependencyUnavailable
+from router.domain.event import id_from_body
 from router.ports import MessageProperties
 
 PUBLISH_TIMEOUT_SECONDS: Final = 10.0
@@ -30,7 +31,8 @@ class RabbitPublisher:
             body,
             content_type=properties.content_type,
             content_encoding=properties.content_encoding,
-            message_id=properties.message_id,
+            # The client would invent one, and so make a new event of a message without id each time it is sent.
+            message_id=properties.message_id or id_from_body(body),
             type=properties.type,
             timestamp=properties.timestamp,
             headers=dict(properties.headers),

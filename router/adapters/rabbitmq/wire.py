@@ -1,0 +1,44 @@
+"""Reads AMQP fields that the client library would close the connection over. Changes the library's decoders, once.
+
+A timestamp in microseconds, or a name that is not UTF-8, makes the library drop the connection; the broker then
+delivers the same message again, for ever, and nothing behind it. Such a field is no reason: its message is read.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any, Final
+
+from pamqp import decode
+
+UNREADABLE: Final = (ValueError, OverflowError, OSError, struct.error)
+"""What the library's decoders raise: `OverflowError` and `OSError` come from times that the platform does not know."""
+
+
+def read_unreadable_fields() -> None:
+    """Make every connection of this process read what it otherwise would not. Repeating it changes nothing."""
+    decode.METHODS["shortstr"] = _short_str
+    decode.METHODS["timestamp"] = decode.TABLE_MAPPING[b"T"] = _timestamp
+    decode.METHODS["table"] = _table
+
+
+def _short_str(value: bytes) -> tuple[int, str]:
+    """Latin-1 publishers and binary ids: what is not UTF-8 becomes U+FFFD."""
+    end = 1 + int.from_bytes(value[:1], "big")
+    return end, value[1:end].decode("utf-8", "replace")
+
+
+def _timestamp(value: bytes) -> tuple[int, Any]:
+    """A time outside the calendar is none."""
+    try:
+        return decode.timestamp(value)
+    except UNREADABLE:
+        return 8, None
+
+
+def _table(value: bytes) -> tuple[int, Any]:
+    """A table with a key or a type that cannot be read is an empty one; its length says where it ends."""
+    try:
+        return decode.field_table(value)
+    except UNREADABLE:
+        return 4 + int.from_bytes(value[:4], "big"), {}
