@@ -139,27 +139,44 @@ async def test_odd_properties_do_no_harm(
     platform.define_webhook(account, to=server.url)
     await router.takes_up_definitions()
     event = make_event(account)
-    headers = {"schema": "1", "account_id": account, "nested": {"a.b": [1, 2]}, "$x": True, "": "", "bytes": b"\xff\x00"}
+    headers = {"schema": "1", "account_id": account, "nested": {"a.b": [1, 2]}, "$x": True, "": "", "bytes": bytearray(b"\xff\x00")}
     await platform.publish(event, headers=headers, **properties)
     (request,) = await server.received(1)
 
     assert request.body == encode(event)
 
 
-@pytest.mark.parametrize("seconds", [1_741_684_447_412_000, 2**64 - 1, 2**63, 0], ids=["micros", "max", "sign", "zero"])
-async def test_a_nonsensical_timestamp_property_blocks_nothing(
-    seconds: int, platform: Platform, router: RouterProcess, account: str, server: ScriptedServer
+def timestamp(seconds: int) -> bytes:
+    """A property list that holds a timestamp alone."""
+    return struct.pack(">HQ", 1 << 6, seconds)
+
+
+UNREADABLE = {
+    "timestamp in microseconds": timestamp(1_741_684_447_412_000),
+    "largest timestamp": timestamp(2**64 - 1),
+    "negative timestamp": timestamp(2**63),
+    "timestamp zero": timestamp(0),
+    "message id in Latin-1": struct.pack(">HB", 1 << 7, 3) + b"\xe9t\xe9",
+    "type that is no text": struct.pack(">HB", 1 << 5, 2) + b"\xff\xfe",
+    "header name in Latin-1": struct.pack(">HI", 1 << 13, 3) + b"\x01\xe9V",
+    "header with a time outside the calendar": struct.pack(">HI", 1 << 13, 11) + b"\x01xT" + b"\x7f" * 8,
+}
+"""Property lists that the AMQP client would close the connection over, and get again, for ever."""
+
+
+@pytest.mark.parametrize("name", UNREADABLE)
+async def test_properties_that_cannot_be_read_block_nothing(
+    name: str, platform: Platform, router: RouterProcess, account: str, server: ScriptedServer
 ) -> None:
     platform.define_webhook(account, to=server.url)
     await router.takes_up_definitions()
     event, last = make_event(account), make_event(account)
-    # Flag 6 of the property list: the timestamp alone.
-    properties = struct.pack(">HQ", 1 << 6, seconds)
-    await publish_raw(platform.amqp_url, platform.exchange("cdr"), "cdr.created", encode(event), properties)
+    await publish_raw(platform.amqp_url, platform.exchange("cdr"), "cdr.created", encode(event), UNREADABLE[name])
     await platform.publish(last)
     requests = await server.received(2)
 
     assert {request.header("webhook-id") for request in requests} == {event["id"], last["id"]}
+    assert {request.body for request in requests} == {encode(event), encode(last)}
 
 
 # --- who it is for ---------------------------------------------------------------------------------

@@ -473,10 +473,9 @@ async def test_every_question_is_answered_from_an_index_and_bounded(
 @pytest.mark.parametrize(
     ("names", "index"),
     [
-        (set(WANTED), "event_id"),
-        (set(WANTED) - {"event_id"}, "call"),
-        (set(WANTED) - {"event_id", "call_id"}, "number"),
-        (set(WANTED) - {"event_id", "call_id", "number_prefix"}, "user"),
+        (set(WANTED), "search"),
+        ({"webhook_id", "number_prefix"}, "search"),
+        ({"account_id", "user_id"}, "search"),
         ({"webhook_id", "account_id", "status"}, "webhook"),
         ({"account_id", "status", "from_"}, "account"),
         ({"status", "event_type", "to"}, "newest"),

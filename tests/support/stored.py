@@ -7,7 +7,7 @@ from typing import Any
 
 from pymongo.database import Database as SyncDatabase
 
-from router.adapters.mongo.documents import attempt_document, properties_document
+from router.adapters.mongo.documents import attempt_document, properties_document, search_keys
 from router.adapters.mongo.indexes import (
     ACCOUNTS,
     DEAD_LETTERS,
@@ -83,7 +83,9 @@ class StoredThings:
             "event_name": delivery.event_name,
             "call_id": delivery.call_id,
             "user_id": delivery.user_id,
-            "number_keys": list(number_keys) or None,
+            "search": search_keys(
+                event_id=delivery.event_id, call_id=delivery.call_id, user_id=delivery.user_id, numbers=number_keys
+            ),
             "status": delivery.status.value,
             "reason": delivery.reason.value if delivery.reason else None,
             "url": delivery.url,
@@ -94,7 +96,7 @@ class StoredThings:
             "completed_at": delivery.completed_at,
             "lease": {"owner": None, "fence": 1},
         }
-        self.database[DELIVERIES].insert_one(_without_nulls(document, "call_id", "user_id", "number_keys"))
+        self.database[DELIVERIES].insert_one(document)
 
     def add_dead_letter(self, letter: StoredDeadLetter) -> None:
         assert letter.raw is not None

@@ -15,7 +15,14 @@ from typing import Any, Final
 from pymongo import ASCENDING, UpdateOne
 from pymongo.errors import BulkWriteError
 
-from router.adapters.mongo.documents import Document, StoredDocument, attempt_document, event_document, utc
+from router.adapters.mongo.documents import (
+    Document,
+    StoredDocument,
+    attempt_document,
+    event_document,
+    search_keys,
+    utc,
+)
 from router.adapters.mongo.driver import MAX_READ_TIME_MS, Database
 from router.adapters.mongo.indexes import DELIVERIES, EVENTS
 from router.adapters.mongo.resilience import Persistent
@@ -113,6 +120,11 @@ class MongoDeliveries:
             "event_id": event.event_id,
             "event_type": event.type.value,
             "event_name": event.name,
+            "call_id": event.call_id,
+            "user_id": event.user_id,
+            "search": search_keys(
+                event_id=event.event_id, call_id=event.call_id, user_id=event.user_id, numbers=event.number_keys
+            ),
             "status": ended.status.value if ended else DeliveryStatus.PENDING.value,
             "reason": ended.reason.value if ended and ended.reason else None,
             "url": delivery.url,
@@ -128,13 +140,6 @@ class MongoDeliveries:
             document["expire_at"] = now + self._retention.log
         else:
             document["due_at"] = now + LEASE if delivery.leased else now
-        # Absent rather than null: their indexes are sparse.
-        if event.call_id is not None:
-            document["call_id"] = event.call_id
-        if event.user_id is not None:
-            document["user_id"] = event.user_id
-        if event.number_keys:
-            document["number_keys"] = list(event.number_keys)
         return document
 
     # --- claiming what is due ---
@@ -178,7 +183,7 @@ class MongoDeliveries:
         )
         won = self._deliveries.find(
             {"_id": {"$in": [found["_id"] for found in candidates]}, "lease.token": token},
-            {"attempts": 0, "number_keys": 0},
+            {"attempts": 0, "search": 0},
             max_time_ms=MAX_READ_TIME_MS,
         )
         return [document async for document in won]

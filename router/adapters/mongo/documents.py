@@ -4,7 +4,7 @@
     webhooks      contract, section 3                                                 written by the back office
     webhook_health {_id: webhook id, suspended_at, suspended_reason, failing_since}   written by the router
     events        {_id: event key, account_id, event_id, …, trace, payload}
-    deliveries    {_id, event: event key, …, attempts, lease: {owner, fence}, due_at, held}
+    deliveries    {_id, event: event key, …, attempts, search: [search keys], lease: {owner, fence}, due_at, held}
     dead_letters  {_id, received_at, source, reason, …, body}
 
 `deliveries.due_at` is when any worker may take a pending delivery: the end of the lease while one holds it, the
@@ -15,7 +15,7 @@ when the sweep may take the payload out of an event.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -84,8 +84,6 @@ def event_document(planned: PlannedEvent, *, expire_at: datetime, payload_expire
         document["call_id"] = event.call_id
     if event.user_id is not None:
         document["user_id"] = event.user_id
-    if event.number_keys:
-        document["number_keys"] = list(event.number_keys)
     return document
 
 
@@ -108,6 +106,21 @@ def read_event(document: StoredDocument) -> StoredEvent:
         trace_truncated=document.get("trace_truncated", False),
         payload=document.get("payload"),
     )
+
+
+# --- what deliveries are found by ------------------------------------------------------------------
+
+
+def search_keys(
+    *, event_id: str | None = None, call_id: str | None = None, user_id: str | None = None, numbers: Iterable[str] = ()
+) -> list[str]:
+    """Entries of `deliveries.search`, one index for all of them. `numbers` are `numbers.search_key` values, or the
+    beginning of one."""
+    named = (("event", event_id), ("call", call_id), ("user", user_id))
+    return [
+        *(f"{name}:{value}" for name, value in named if value is not None),
+        *(f"number:{number}" for number in numbers),
+    ]
 
 
 # --- deliveries ------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from router.adapters.mongo.documents import (
     read_dead_letter,
     read_delivery,
     read_event,
+    search_keys,
 )
 from router.adapters.mongo.driver import MAX_READ_TIME_MS, Database
 from router.adapters.mongo.indexes import ACCOUNTS, DEAD_LETTERS, DELIVERIES, EVENTS, WEBHOOK_HEALTH, WEBHOOKS
@@ -64,19 +65,16 @@ _WEBHOOK_FIELDS: Final[Document] = dict.fromkeys(
     ),
     1,
 )
-_EVENT_FIELDS: Final = dict.fromkeys(("number_keys", "born_at", "expire_at", "payload_expires_at"), 0)
+_EVENT_FIELDS: Final = dict.fromkeys(("born_at", "expire_at", "payload_expires_at"), 0)
 _LISTED_LETTER_FIELDS: Final = dict.fromkeys(("body", "digest", "expire_at"), 0)
 _HAS_NO_DATE: Final = {"$not": {"$type": "date"}}
 
-# The filters that an index begins with, the most selective first; the index; and the keys of a query that it answers
-# without looking into documents. An index over an array answers none alone: a range there needs the hint.
+# The filters that an index begins with, the most selective first, and the keys of a query that it answers without
+# looking into documents.
 _WAYS: Final = (
-    ("event_id", "event_id", {"event_id"}),
-    ("call_id", "call", {"call_id"}),
-    ("number_prefix", "number", set[str]()),
-    ("user_id", "user", {"user_id", "created_at"}),
-    ("webhook_id", "webhook", {"webhook_id", "created_at"}),
-    ("account_id", "account", {"account_id", "created_at"}),
+    (("event_id", "call_id", "number_prefix", "user_id"), "search", {"search"}),
+    (("webhook_id",), "webhook", {"webhook_id", "created_at"}),
+    (("account_id",), "account", {"account_id", "created_at"}),
 )
 _OTHERWISE: Final = ("newest", {"created_at"})
 
@@ -87,8 +85,16 @@ def driving_index(where: DeliveryFilter) -> str:
 
 
 def _way(where: DeliveryFilter) -> tuple[str, set[str]]:
-    found = ((index, keys) for name, index, keys in _WAYS if getattr(where, name) is not None)
+    found = ((index, keys) for names, index, keys in _WAYS if any(getattr(where, name) is not None for name in names))
     return next(found, _OTHERWISE)
+
+
+def _hint(where: DeliveryFilter, query: Document) -> str | None:
+    """The index to be used. A planner that may choose walks the log by date for a rare value; one that has no
+    choice is left alone."""
+    index, own_keys = _way(where)
+    is_plain = set(query) <= own_keys and not isinstance(query.get("search"), dict)
+    return None if is_plain else index
 
 
 def delivery_query(where: DeliveryFilter, after: Position | None = None) -> Document:
@@ -97,15 +103,19 @@ def delivery_query(where: DeliveryFilter, after: Position | None = None) -> Docu
         "webhook_id": where.webhook_id,
         "event_type": where.event_type and where.event_type.value,
         "status": where.status and where.status.value,
-        "event_id": where.event_id,
-        "call_id": where.call_id,
-        "user_id": where.user_id,
     }
     query: Document = {name: value for name, value in equal.items() if value is not None}
-    if where.number_prefix is not None:
-        # ':' follows '9'. $elemMatch, so that one number of the delivery lies between both bounds, not two around them.
-        query["number_keys"] = {"$elemMatch": {"$gte": where.number_prefix, "$lt": where.number_prefix + ":"}}
-    return query | _span("created_at", after, from_=where.from_, to=where.to)
+    return query | _search(where) | _span("created_at", after, from_=where.from_, to=where.to)
+
+
+def _search(where: DeliveryFilter) -> Document:
+    exact = search_keys(event_id=where.event_id, call_id=where.call_id, user_id=where.user_id)
+    if where.number_prefix is None:
+        return {"search": exact[0] if len(exact) == 1 else {"$all": exact}} if exact else {}
+    # ':' follows '9'. $elemMatch, so that one number of the delivery lies between both bounds, not two around them.
+    (start,) = search_keys(numbers=[where.number_prefix])
+    within: Document = {"$elemMatch": {"$gte": start, "$lt": start + ":"}}
+    return {"search": {"$all": exact} | within if exact else within}
 
 
 def _span(key: str, after: Position | None, *, from_: datetime | None = None, to: datetime | None = None) -> Document:
@@ -211,9 +221,7 @@ class MongoReader:
 
     async def deliveries(self, where: DeliveryFilter, *, after: Position | None, limit: int) -> Sequence[Delivery]:
         query = delivery_query(where, after)
-        index, own_keys = _way(where)
-        # A planner that may choose walks the log by date for a rare value; one that has no choice is left alone.
-        hint = None if set(query) <= own_keys else index
+        hint = _hint(where, query)
         found = await self._find(DELIVERIES, query, _LISTED_DELIVERY_FIELDS, sort=_NEWEST_FIRST, hint=hint, limit=limit)
         return [read_delivery(document) for document in found]
 
