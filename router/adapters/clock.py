@@ -20,14 +20,12 @@ class StoreClock:
 
     def __init__(self, probe: Callable[[], Awaitable[datetime]]) -> None:
         self._probe = probe
-        self._base = datetime.now(UTC)
-        self._base_monotonic = time.monotonic()
+        # What to add to the monotonic clock to get the store's unix seconds.
+        self._offset = time.time() - time.monotonic()
 
     def now(self) -> datetime:
-        elapsed = time.monotonic() - self._base_monotonic
-        moment = self._base + timedelta(seconds=elapsed)
         # MongoDB keeps milliseconds; finer times would differ between memory and store.
-        return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+        return datetime.fromtimestamp(int((self._offset + time.monotonic()) * 1000) / 1000, UTC)
 
     def wall(self) -> float:
         return time.time()
@@ -41,6 +39,5 @@ class StoreClock:
         answer = await self._probe()
         answered = time.monotonic()
         # The answer was true about half a round trip ago.
-        self._base = answer + timedelta(seconds=(answered - asked) / 2)
-        self._base_monotonic = answered
-        return datetime.now(UTC) - self._base
+        self._offset = answer.timestamp() + (answered - asked) / 2 - answered
+        return timedelta(seconds=time.time() - self._offset - answered)

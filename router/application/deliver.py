@@ -196,22 +196,22 @@ class Deliverer:
         error = classified.error.value if classified.error else None
         self._metrics.attempts.labels(classified.outcome.name.lower(), error or "").inc()
         self._metrics.attempt_duration.observe(duration)
-        log.info(
-            "attempt",
-            account_id=claim.account_id,
-            webhook_id=claim.webhook_id,
-            event_id=claim.event_id,
-            event_type=claim.event_type.value,
-            delivery_id=claim.delivery_id,
-            attempt=number,
-            outcome=classified.outcome.name.lower(),
-            status_code=classified.status_code,
-            error=error,
-            detail=detail,
-            duration_ms=ceil(duration * 1000),
-            next_attempt_at=after.at.isoformat(timespec="milliseconds") if isinstance(after, Again) else None,
-            ended=after.status.value if isinstance(after, End) else None,
-        )
+        line = {
+            "account_id": claim.account_id,
+            "webhook_id": claim.webhook_id,
+            "event_id": claim.event_id,
+            "event_type": claim.event_type.value,
+            "delivery_id": claim.delivery_id,
+            "attempt": number,
+            "outcome": classified.outcome.name.lower(),
+            "status_code": classified.status_code,
+            "error": error,
+            "detail": detail,
+            "duration_ms": ceil(duration * 1000),
+            "next_attempt_at": after.at.isoformat(timespec="milliseconds") if isinstance(after, Again) else None,
+            "ended": after.status.value if isinstance(after, End) else None,
+        }
+        log.info("attempt", **{name: value for name, value in line.items() if value is not None})
 
 
 def _withheld(claim: Claim, webhook: Webhook, now: datetime) -> Result | Held | None:

@@ -26,6 +26,8 @@ from router.telemetry.metrics import Metrics
 log = structlog.get_logger("router.deliveries")
 
 MAX_BATCH: Final = 200
+GATHER_SECONDS: Final = 0.03
+"""How long the first result of a batch waits for others: nobody is kept waiting by it, and the store is spared."""
 MAX_UNRECORDED: Final = 200
 """Results that may wait for the store before no further attempt begins. What a crash forgets is sent again."""
 
@@ -84,6 +86,8 @@ class Recorder:
     async def run(self) -> None:
         while True:
             await self._something_finished.wait()
+            if not self._stopping:
+                await self._clock.sleep(GATHER_SECONDS)
             self._something_finished.clear()
             while self._finished or self._held_back:
                 await self._flush()

@@ -11,7 +11,6 @@ Grammar of a path:
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final
@@ -35,13 +34,11 @@ class Path:
     steps: tuple[str | int, ...]
 
     def follow(self, root: object) -> object | None:
-        """The value at this path inside `root`; None where any step is missing."""
+        """The value at this path inside `root`, made of dicts and lists; None where any step is missing."""
         for step in self.steps:
-            if isinstance(step, str):
-                if not isinstance(root, Mapping):
-                    return None
+            if isinstance(root, dict):
                 root = root.get(step)
-            elif isinstance(root, Sequence) and not isinstance(root, str | bytes) and step < len(root):
+            elif isinstance(root, list) and isinstance(step, int) and step < len(root):
                 root = root[step]
             else:
                 return None

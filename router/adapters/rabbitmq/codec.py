@@ -31,6 +31,7 @@ MAX_GZIP_MEMBERS: Final = 16
 """Members of a gzip stream; each costs time, also an empty one."""
 PLAUSIBLE_YEARS: Final = range(1970, 2200)
 """A time outside is no time: the publisher's field holds something else."""
+_EVENT_TYPES: Final = {event_type.value: event_type for event_type in EventType}
 _GZIP_WBITS: Final = 31
 _ZLIB_WBITS: Final = 47  # zlib or gzip by their header
 _INFLATE_STEP: Final = 64 * 1024
@@ -262,7 +263,7 @@ class _Extraction:
     def _number(self, paths: tuple[Path, ...]) -> str | None:
         """A phone number as written: a string, an object with `number`, or digits that lost their leading 0."""
         value = self._find(paths)
-        if isinstance(value, Mapping):
+        if isinstance(value, dict):
             value = value.get("number")
         if isinstance(value, int) and not isinstance(value, bool):
             value = str(value)
@@ -277,8 +278,8 @@ class _Extraction:
         mapped = self._rules.type_map.get(value)
         if mapped is not None:
             return mapped
-        if value in EventType.__members__.values():
-            return EventType(value)
+        if value in _EVENT_TYPES:
+            return _EVENT_TYPES[value]
         raise RejectedError(RejectionReason.UNKNOWN_TYPE, "the event type is none of call, cdr and user")
 
     def _time(self, paths: tuple[Path, ...]) -> datetime | None:
