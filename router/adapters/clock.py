@@ -10,9 +10,6 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
-from typing import Final
-
-RESYNC_SECONDS: Final = 30.0
 
 
 class StoreClock:

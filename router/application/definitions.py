@@ -33,12 +33,17 @@ class DefinitionBook:
     def webhook(self, webhook_id: WebhookId) -> Webhook | None:
         return self._webhooks.get(webhook_id)
 
+    def is_open(self, webhook: Webhook) -> bool:
+        """Whether its pending deliveries go on, be it to end as suspended; while not, they are held."""
+        may_send = webhook.state not in (WebhookState.PAUSED, WebhookState.INVALID)
+        return may_send and self.account(webhook.account_id).webhooks_enabled
+
     def __len__(self) -> int:
         return len(self._webhooks)
 
     def load(self, snapshot: DefinitionSnapshot) -> list[tuple[WebhookId, Webhook | None]]:
-        """Replace everything. Returns the webhooks that changed, with what they are now."""
-        before = self._webhooks
+        """Replace everything. Returns the webhooks that changed, or whose account was switched on, as they are now."""
+        before, accounts_before = self._webhooks, self._accounts
         self._webhooks = dict(snapshot.webhooks)
         by_account: dict[AccountId, list[Webhook]] = {account_id: [] for account_id in snapshot.enabled_accounts}
         for webhook in self._webhooks.values():
@@ -47,16 +52,20 @@ class DefinitionBook:
             account_id: _account(account_id, account_id in snapshot.enabled_accounts, webhooks)
             for account_id, webhooks in by_account.items()
         }
-        changed = [webhook_id for webhook_id in before if before[webhook_id] != self._webhooks.get(webhook_id)]
+        changed = {webhook_id for webhook_id in before if before[webhook_id] != self._webhooks.get(webhook_id)}
+        for account_id in snapshot.enabled_accounts:
+            if not accounts_before.get(account_id, NO_ACCOUNT).webhooks_enabled:
+                changed.update(webhook.id for webhook in self.account(account_id).webhooks)
         return [(webhook_id, self._webhooks.get(webhook_id)) for webhook_id in changed]
 
     def apply(self, changes: Iterable[DefinitionChange]) -> list[tuple[WebhookId, Webhook | None]]:
-        """Take in changes. Returns the webhooks among them, with what they are now."""
+        """Take in changes. Returns the webhooks among them, and those of accounts among them, as they are now."""
         changed: list[tuple[WebhookId, Webhook | None]] = []
         for change in changes:
             if change.account_id is not None:
                 account = self.account(change.account_id)
                 self._put(_account(change.account_id, bool(change.webhooks_enabled), account.webhooks))
+                changed += [(webhook.id, webhook) for webhook in account.webhooks]
             if change.webhook_id is not None:
                 self._replace(change.webhook_id, change.webhook)
                 changed.append((change.webhook_id, change.webhook))
@@ -132,7 +141,7 @@ class DefinitionFollower:
             if webhook is None:
                 cancelled = await self._deliveries.cancel(webhook_id)
                 log.info("webhook_deleted", webhook_id=webhook_id, cancelled=cancelled)
-            elif webhook.state is not WebhookState.PAUSED:
+            elif self._book.is_open(webhook):
                 woken = await self._deliveries.wake(webhook_id)
                 if woken:
                     log.info("webhook_resumed", webhook_id=webhook_id, woken=woken)

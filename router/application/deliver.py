@@ -37,7 +37,7 @@ log = structlog.get_logger("router.deliveries")
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """The delivery waits until its webhook is enabled (or right) again."""
+    """The delivery waits until its account and webhook are enabled, and the definition right, again."""
 
 
 class Deliverer:
@@ -124,7 +124,8 @@ class Deliverer:
         # decide and apply
         if webhook is None:
             return _ended(claim, DeliveryStatus.CANCELLED, DeliveryReason.WEBHOOK_DELETED)
-        return _withheld(claim, webhook, self._clock.now()) or await self._attempt(claim, webhook)
+        withheld = _withheld(claim, webhook, is_open=self._book.is_open(webhook), now=self._clock.now())
+        return withheld or await self._attempt(claim, webhook)
 
     async def _attempt(self, claim: Claim, webhook: Webhook) -> Result:
         number = claim.attempt_count + 1
@@ -214,19 +215,17 @@ class Deliverer:
         log.info("attempt", **{name: value for name, value in line.items() if value is not None})
 
 
-def _withheld(claim: Claim, webhook: Webhook, now: datetime) -> Result | Held | None:
+def _withheld(claim: Claim, webhook: Webhook, *, is_open: bool, now: datetime) -> Result | Held | None:
     """What becomes of a claim that must not be sent now; None where it may."""
     if is_too_old(claim.not_after, now):
         return _ended(claim, DeliveryStatus.EXPIRED, DeliveryReason.TOO_OLD)
-    match webhook.state:
-        case WebhookState.ACTIVE:
-            return None
-        case WebhookState.SUSPENDED:
-            return _ended(claim, DeliveryStatus.FAILED, DeliveryReason.SUSPENDED)
-        case WebhookState.INVALID if not _is_url_usable(webhook):
-            return _ended(claim, DeliveryStatus.FAILED, DeliveryReason.INVALID_URL)
-        case WebhookState.PAUSED | WebhookState.INVALID:
-            return Held()
+    if webhook.state is WebhookState.INVALID and not _is_url_usable(webhook):
+        return _ended(claim, DeliveryStatus.FAILED, DeliveryReason.INVALID_URL)
+    if not is_open:
+        return Held()
+    if webhook.state is WebhookState.SUSPENDED:
+        return _ended(claim, DeliveryStatus.FAILED, DeliveryReason.SUSPENDED)
+    return None
 
 
 def _ended(claim: Claim, status: DeliveryStatus, reason: DeliveryReason) -> Result:

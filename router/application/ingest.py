@@ -91,25 +91,22 @@ class Ingest:
         account = self._book.account(event.account_id)
         verdicts = explain(account, event)
         max_age = self._schedules[event.type].max_age
-        not_after = born_at + max_age if max_age is not None else None
         return PlannedEvent(
             event=event,
             born_at=born_at,
+            not_after=born_at + max_age if max_age is not None else None,
             account_enabled=account.webhooks_enabled,
             trace=[(webhook.id, verdict) for webhook, verdict in verdicts],
             deliveries=[
-                self._plan_delivery(event, webhook, not_after)
-                for webhook, verdict in verdicts
-                if verdict is Verdict.MATCHED
+                self._plan_delivery(event, webhook) for webhook, verdict in verdicts if verdict is Verdict.MATCHED
             ],
         )
 
-    def _plan_delivery(self, event: Event, webhook: Webhook, not_after: datetime | None) -> PlannedDelivery:
+    def _plan_delivery(self, event: Event, webhook: Webhook) -> PlannedDelivery:
         suspended = webhook.state is WebhookState.SUSPENDED
         return PlannedDelivery(
             webhook_id=webhook.id,
             url=webhook.url,
-            not_after=not_after,
             leased=not suspended and self._lanes.reserve(webhook.id, len(event.payload)),
             ended=End(status=DeliveryStatus.FAILED, reason=DeliveryReason.SUSPENDED) if suspended else None,
         )

@@ -25,7 +25,17 @@ from router.domain.errors import InvalidInput
 from router.domain.event import AccountId, EventType
 from router.domain.signing import SECRET_BYTES, format_secret
 from router.domain.webhook import Webhook, WebhookId
-from router.ports import MessageProperties, Position, Publisher, Reader, Registry, StoredAccount, StoredDeadLetter
+from router.ports import (
+    EXCHANGE_HEADER,
+    ROUTING_KEY_HEADER,
+    MessageProperties,
+    Position,
+    Publisher,
+    Reader,
+    Registry,
+    StoredAccount,
+    StoredDeadLetter,
+)
 
 Randomness = Callable[[int], bytes]
 """Draws that many unpredictable bytes, like `secrets.token_bytes`."""
@@ -184,7 +194,9 @@ async def requeue_dead_letter(
     # Published first: a crash in between leaves a letter that looks as if it had not been requeued. Requeued
     # twice, it is one event still, by its id; marked first, it would be lost.
     raw = letter.raw
-    await publisher.publish(exchange="", routing_key=queue, body=raw.body, properties=raw.properties)
+    origin = {EXCHANGE_HEADER: raw.exchange, ROUTING_KEY_HEADER: raw.routing_key}
+    properties = replace(raw.properties, headers={**raw.properties.headers, **origin})
+    await publisher.publish(exchange="", routing_key=queue, body=raw.body, properties=properties)
     await registry.mark_requeued(letter_id, now)
     return replace(letter, requeued_at=now)
 

@@ -19,7 +19,6 @@ from router.application.lanes import Lanes
 from router.application.timers import Timers
 from router.domain.delivery import Claim
 from router.domain.retry import Again, End
-from router.domain.webhook import WebhookState
 from router.ports import Clock, DeliveryStore, Result
 from router.telemetry.metrics import Metrics
 
@@ -112,7 +111,7 @@ class Recorder:
         # A webhook that was enabled while we wrote has had its wake-up call already.
         for webhook_id in {claim.webhook_id for claim in held}:
             webhook = self._book.webhook(webhook_id)
-            if webhook is not None and webhook.state not in (WebhookState.PAUSED, WebhookState.INVALID):
+            if webhook is not None and self._book.is_open(webhook):
                 await self._deliveries.wake(webhook_id)
 
     async def _carry_on(self, batch: Sequence[Result], lost: Sequence[Result]) -> None:

@@ -19,7 +19,7 @@ from router.adapters import systemd
 from router.adapters.rabbitmq.publisher import OccasionalPublisher
 from router.application.upkeep import Housekeeping
 from router.bootstrap import convert
-from router.bootstrap.processes import WorkerProcesses
+from router.bootstrap.processes import StatusToParent, WorkerProcesses, status_fd
 from router.bootstrap.store import Store, open_store
 from router.bootstrap.worker import Worker
 from router.daemon import EXIT_OK, Step, StopSignal, Supervisor
@@ -36,7 +36,6 @@ START_PATIENCE_SECONDS: Final = 30.0
 """How long a dependency may be missing at start (contract, section 7)."""
 EXIT_UNAVAILABLE: Final = 69
 EXIT_CONFIGURATION: Final = 78
-API_STEP_SECONDS: Final = 5.0
 
 
 class Readiness:
@@ -53,7 +52,7 @@ class Readiness:
         if self.worker is not None:
             checks.update(self.worker.checks())
         if self.processes is not None:
-            checks.update(self.processes.alive())
+            checks["workers"] = self.processes.are_ready()
         checks["not_stopping"] = not self.stopping
         return checks
 
@@ -79,19 +78,7 @@ class _Daemon:
         supervisor = Supervisor(stop)
         log.info("starting", version=__version__, role=self._role, workers=self._workers)
         async with AsyncExitStack() as resources:
-            try:
-                started = await stop.unless_asked(self._start(resources, supervisor))
-            except DependencyUnavailable as error:
-                log.error("dependency_unavailable", error=str(error))
-                return EXIT_UNAVAILABLE
-            except ConfigurationRefused as error:
-                log.error("configuration_refused", error=str(error))
-                return EXIT_CONFIGURATION
-            exit_code = EXIT_OK
-            if started:
-                systemd.notify("READY=1")
-                log.info("ready")
-                exit_code = await supervisor.watch()
+            exit_code = await self._run(resources, supervisor, stop)
             self._readiness.stopping = True
             systemd.notify("STOPPING=1")
             log.info("stopping")
@@ -99,7 +86,29 @@ class _Daemon:
         log.info("stopped", exit_code=exit_code)
         return exit_code
 
-    async def _start(self, resources: AsyncExitStack, supervisor: Supervisor) -> None:
+    async def _run(self, resources: AsyncExitStack, supervisor: Supervisor, stop: StopSignal) -> int:
+        """From the start to the wish to stop. Returns the exit code that follows."""
+        try:
+            started = await stop.unless_asked(self._start(resources, supervisor, stop))
+        except DependencyUnavailable as error:
+            log.error("dependency_unavailable", error=str(error))
+            return self._workers_exit_code() or EXIT_UNAVAILABLE
+        except ConfigurationRefused as error:
+            log.error("configuration_refused", error=str(error))
+            return EXIT_CONFIGURATION
+        if not started:
+            return EXIT_OK
+        systemd.notify("READY=1")
+        log.info("ready")
+        exit_code = await supervisor.watch()
+        return exit_code and (self._workers_exit_code() or exit_code)
+
+    def _workers_exit_code(self) -> int | None:
+        """What a worker process said that its manager must know: a restart mends no configuration."""
+        code = self._readiness.processes.exit_code if self._readiness.processes else None
+        return code if code in (EXIT_UNAVAILABLE, EXIT_CONFIGURATION) else None
+
+    async def _start(self, resources: AsyncExitStack, supervisor: Supervisor, stop: StopSignal) -> None:
         """Start every part of the role. The API answers first, so that probes see what is being waited for."""
         store = await resources.enter_async_context(open_store(self._settings, patience_seconds=START_PATIENCE_SECONDS))
         self._readiness.store = store
@@ -109,7 +118,7 @@ class _Daemon:
             await server.start()
             resources.push_async_callback(server.stop)
         if self._workers > 1 and self._role != "api":
-            self._start_processes(store, supervisor)
+            await self._start_processes(store, supervisor)
         elif self._role != "api":
             await self._start_worker(store, supervisor)
         if self._readiness.worker is None:
@@ -117,6 +126,12 @@ class _Daemon:
         interval = systemd.watchdog_seconds()
         if interval is not None:
             supervisor.start([_Watchdog(interval)])
+        fd = status_fd()
+        if fd is not None:
+            supervisor.start([StatusToParent(fd, self._is_ready, stop.ask)])
+
+    def _is_ready(self) -> bool:
+        return all(self._readiness.checks().values())
 
     def _web_server(self, store: Store) -> WebServer:
         api = self._settings.api
@@ -148,11 +163,13 @@ class _Daemon:
                 "start it, or set amqp.url (ROUTER_AMQP__URL)"
             ) from None
 
-    def _start_processes(self, store: Store, supervisor: Supervisor) -> None:
+    async def _start_processes(self, store: Store, supervisor: Supervisor) -> None:
         # The store's real address: an embedded server is ours, and the children only connect to it.
         processes = WorkerProcesses(self._workers, ["serve", "--role", "worker"], {"ROUTER_MONGO__URL": store.url})
         self._readiness.processes = processes
+        await processes.start()
         supervisor.start([processes])
+        await processes.wait_until_ready(2 * START_PATIENCE_SECONDS)
 
     def _observe(self) -> None:
         """Bring gauges up to date before they are read."""

@@ -62,7 +62,6 @@ class RejectionReason(StrEnum):
     TOO_DEEP = "too_deep"
     NO_ACCOUNT = "no_account"
     UNKNOWN_TYPE = "unknown_type"
-    INVALID_FIELD = "invalid_field"
     HANDLER_ERROR = "handler_error"
 
 

@@ -1,6 +1,8 @@
 """What the application calls: narrow protocols that adapters fulfil. Types only; touches nothing."""
 
 from router.ports.delivering import (
+    EXCHANGE_HEADER,
+    ROUTING_KEY_HEADER,
     Clock,
     DeadLetter,
     DeadLetterStore,
@@ -35,6 +37,8 @@ from router.ports.reading import (
 )
 
 __all__ = [
+    "EXCHANGE_HEADER",
+    "ROUTING_KEY_HEADER",
     "UNDATED",
     "Clock",
     "DeadLetter",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Final, Protocol
 
 from router.domain.delivery import Attempt, Claim
 from router.domain.event import AccountId, Event, Rejection
@@ -30,6 +30,11 @@ class Clock(Protocol):
 
 
 # --- events in -------------------------------------------------------------------------------------
+
+
+EXCHANGE_HEADER: Final = "x-webhook-router-exchange"
+ROUTING_KEY_HEADER: Final = "x-webhook-router-routing-key"
+"""Where a requeued message first came from: it goes straight to its queue, and what reads these must not notice."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,17 +133,20 @@ class PlannedDelivery:
 
     webhook_id: WebhookId
     url: str
-    not_after: datetime | None
     leased: bool
     ended: End | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedEvent:
-    """An event with the verdict on every webhook of its account and the deliveries that follow."""
+    """An event with the verdict on every webhook of its account and the deliveries that follow.
+
+    `not_after` is when it is too old to be sent; None where its type does not age.
+    """
 
     event: Event
     born_at: datetime
+    not_after: datetime | None
     account_enabled: bool
     trace: Sequence[tuple[WebhookId, Verdict]]
     deliveries: Sequence[PlannedDelivery]

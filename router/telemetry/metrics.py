@@ -29,7 +29,9 @@ class Metrics:
         def histogram(name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
             return Histogram(prefix + name, text, labels, buckets=buckets, registry=self.registry)
 
-        self.events_received = counter("events_received", "Events stored, by type.", "type")
+        self.events_received = counter(
+            "events_received", "Events taken in, redelivered ones included, by type.", "type"
+        )
         self.events_unmatched = counter("events_unmatched", "Events that no webhook matched, by type.", "type")
         self.dead_letters = counter("dead_letters", "Messages that could not be understood, by reason.", "reason")
         self.acks_lost = counter("acks_lost", "Batches whose channel was gone before the ack; they come again.")

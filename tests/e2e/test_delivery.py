@@ -35,9 +35,7 @@ async def delivered(
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204, 299])
-async def test_any_2xx_is_success_at_once(
-    status: int, platform: Platform, router: RouterProcess, account: str
-) -> None:
+async def test_any_2xx_is_success_at_once(status: int, platform: Platform, router: RouterProcess, account: str) -> None:
     reply = b"" if status == 204 else b"thank you"
     async with ScriptedServer(answer(status, reply, {} if reply else {"content-length": "0"})) as server:
         webhook_id = platform.define_webhook(account, to=server.url)

@@ -139,7 +139,14 @@ async def test_odd_properties_do_no_harm(
     platform.define_webhook(account, to=server.url)
     await router.takes_up_definitions()
     event = make_event(account)
-    headers = {"schema": "1", "account_id": account, "nested": {"a.b": [1, 2]}, "$x": True, "": "", "bytes": bytearray(b"\xff\x00")}
+    headers = {
+        "schema": "1",
+        "account_id": account,
+        "nested": {"a.b": [1, 2]},
+        "$x": True,
+        "": "",
+        "bytes": bytearray(b"\xff\x00"),
+    }
     await platform.publish(event, headers=headers, **properties)
     (request,) = await server.received(1)
 

@@ -93,9 +93,7 @@ async def test_gate_4_tracking_number(
 
 
 async def test_gate_4_user(platform: Platform, router: RouterProcess, account: str, server: ScriptedServer) -> None:
-    webhook_id = platform.define_webhook(
-        account, to=server.url, event_type="user", restrict_to={"user_id": USER + "0"}
-    )
+    webhook_id = platform.define_webhook(account, to=server.url, event_type="user", restrict_to={"user_id": USER + "0"})
     event = make_event(account, "user")
 
     await assert_not_sent(platform, router, server, account, event)

@@ -230,9 +230,7 @@ async def test_a_webhook_that_is_deleted_or_resumed_while_no_router_runs_is_know
 
 
 @pytest.mark.slow
-async def test_retry_goes_on_in_another_process_after_a_kill(
-    own_platform: Platform, tmp_path: Path
-) -> None:
+async def test_retry_goes_on_in_another_process_after_a_kill(own_platform: Platform, tmp_path: Path) -> None:
     """A retry that was due soon and held in memory (`cdr`), and one that rested in the store (`user`)."""
     account = own_platform.enable_account()
     replies = [UNAVAILABLE]
@@ -308,9 +306,7 @@ async def test_an_event_that_is_redelivered_after_a_kill_is_delivered_once(
     assert ids_of(server) == Counter([event["id"], last["id"]])
 
 
-async def test_two_routers_share_the_work_and_double_nothing(
-    own_platform: Platform, tmp_path: Path
-) -> None:
+async def test_two_routers_share_the_work_and_double_nothing(own_platform: Platform, tmp_path: Path) -> None:
     account = own_platform.enable_account()
     # Every delivery fails once, so that retries are shared too, and those that are due in the store are raced for.
     seen: set[str | None] = set()

@@ -182,9 +182,7 @@ async def test_retry_after_is_honoured(
     assert timedelta(seconds=5 if wish is at_a_date else 20) <= asked_for <= timedelta(seconds=40)
 
 
-async def test_retry_after_is_capped_by_the_schedule(
-    platform: Platform, router: RouterProcess, account: str
-) -> None:
+async def test_retry_after_is_capped_by_the_schedule(platform: Platform, router: RouterProcess, account: str) -> None:
     async with ScriptedServer(answer(503, headers={"retry-after": "86400"})) as server:
         event_id = await sent(platform, router, account, server.url, "user")
         delivery = await router.delivery(event_id=event_id, is_so=lambda each: each["attempt_count"] == 1)
@@ -306,9 +304,7 @@ async def test_a_success_forgets_the_failures_before_it(
     assert (await router.webhook(webhook_id))["state"] == "active"
 
 
-async def test_a_forbidden_address_is_not_connected_to(
-    platform: Platform, router: RouterProcess, account: str
-) -> None:
+async def test_a_forbidden_address_is_not_connected_to(platform: Platform, router: RouterProcess, account: str) -> None:
     async with ScriptedServer(host="127.0.0.2") as canary:
         event_id = await sent(platform, router, account, canary.url)
         delivery = await router.delivery(event_id=event_id)
@@ -370,9 +366,7 @@ async def test_records_and_actions_are_never_too_old(
     event_type: str, platform: Platform, router: RouterProcess, account: str, server: ScriptedServer
 ) -> None:
     days = 86_400 * 9
-    event_id = await sent(
-        *(platform, router, account, server.url, event_type), occurred_at=rfc3339(seconds_ago=days)
-    )
+    event_id = await sent(*(platform, router, account, server.url, event_type), occurred_at=rfc3339(seconds_ago=days))
 
     assert (await router.delivery(event_id=event_id))["status"] == "delivered"
 

@@ -128,7 +128,7 @@ async def test_dead_letter_is_requeued_as_it_came(api: Api, stored: StoredThings
     assert (answer.status, answer.json["requeued_at"]) == (202, "2026-03-01T12:00:00.000Z")
     [(exchange, routing_key, body, properties)] = surroundings.publications.published
     assert (exchange, routing_key, body) == ("", "webhook-router.call", b"\xff")
-    assert properties.headers == {"x-origin": "pbx"}
+    assert properties.headers["x-origin"] == "pbx"
     assert (await api.get("/v1/dead-letters/dl_1")).json["requeued_at"] == "2026-03-01T12:00:00.000Z"
     assert_problem(await api.request("POST", "/v1/dead-letters/dl_2/requeue"), 404, "not-found")
 

@@ -25,7 +25,9 @@ class RawProperties(Basic.Properties):
         return self._wire
 
 
-async def publish_raw(url: str, exchange: str, routing_key: str, body: bytes, properties: bytes = NO_PROPERTIES) -> None:
+async def publish_raw(
+    url: str, exchange: str, routing_key: str, body: bytes, properties: bytes = NO_PROPERTIES
+) -> None:
     """Publish with exactly these properties; returns once the broker has confirmed it."""
     async with await aio_pika.connect(url) as connection:
         channel: Any = await connection.channel(publisher_confirms=True)

@@ -220,9 +220,7 @@ async def _publish(
 class RouterProcess:
     """`python -m router serve` on a platform. `settings` are environment variables and go over those of `QUICK`."""
 
-    def __init__(
-        self, platform: Platform, directory: Path, *, arguments: Sequence[str] = (), **settings: str
-    ) -> None:
+    def __init__(self, platform: Platform, directory: Path, *, arguments: Sequence[str] = (), **settings: str) -> None:
         self.platform = platform
         self._directory = directory
         self._arguments = arguments
@@ -421,5 +419,3 @@ class RouterProcess:
             return any(line["webhook_id"] == webhook_id for line in trace)
 
         await wait_for(is_known)
-
-

@@ -130,7 +130,7 @@ def test_the_unit_notifies_and_stays_down_when_it_cannot_heal() -> None:
     assert unit["WatchdogSec"] == ["30"]
     assert unit["RestartPreventExitStatus"] == ["64 78"]
     assert unit["KillMode"] == ["mixed"]
-    assert unit["TimeoutStopSec"] == ["40"]
+    assert unit["TimeoutStopSec"] == ["60"]
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="a tool of systemd's, for checking only")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.domain.freshness import SAMPLES, PLAUSIBLE_AGE, PublisherClock
+from router.domain.freshness import PLAUSIBLE_AGE, SAMPLES, PublisherClock
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SECOND, MINUTE, HOUR = timedelta(seconds=1), timedelta(minutes=1), timedelta(hours=1)

@@ -10,7 +10,7 @@ from router.application import manage
 from router.application.manage import Route, publish_event, requeue_dead_letter
 from router.domain.errors import DependencyUnavailable, InvalidInput
 from router.domain.event import EventType
-from router.ports import MessageProperties, StoredDeadLetter
+from router.ports import EXCHANGE_HEADER, ROUTING_KEY_HEADER, MessageProperties, StoredDeadLetter
 from tests.support.fakes_manage import NOW, FakePublisher, FakeStore, SentMessage, dead_letter
 
 LATER = NOW + timedelta(hours=1)
@@ -29,10 +29,10 @@ async def test_a_dead_letter_goes_back_to_its_queue_byte_for_byte() -> None:
         store.reader, store.registry, publisher, "dl_1", queue_of_source=QUEUES, now=LATER
     )
 
+    origin = {EXCHANGE_HEADER: letter.raw.exchange, ROUTING_KEY_HEADER: letter.raw.routing_key}
+    properties = replace(letter.raw.properties, headers={**letter.raw.properties.headers, **origin})
     assert publisher.sent == [
-        SentMessage(
-            exchange="", routing_key="webhook-router.call", body=letter.raw.body, properties=letter.raw.properties
-        )
+        SentMessage(exchange="", routing_key="webhook-router.call", body=letter.raw.body, properties=properties)
     ]
     assert requeued == replace(letter, requeued_at=LATER)
     assert store.letters["dl_1"].requeued_at == LATER

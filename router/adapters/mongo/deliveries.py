@@ -27,7 +27,7 @@ from router.adapters.mongo.driver import MAX_READ_TIME_MS, Database
 from router.adapters.mongo.indexes import DELIVERIES, EVENTS
 from router.adapters.mongo.resilience import Persistent
 from router.domain.delivery import Claim, DeliveryId, DeliveryReason, DeliveryStatus, delivery_id
-from router.domain.event import AccountId, Event, EventKey, EventType
+from router.domain.event import AccountId, EventKey, EventType
 from router.domain.lease import HELD_RECHECK, LEASE
 from router.domain.matching import Verdict
 from router.domain.retry import Again, End
@@ -64,17 +64,17 @@ class MongoDeliveries:
         known = await self._persistently(lambda: self._insert_events(planned))
         if known:
             planned = await self._persistently(lambda: self._with_first_plans(planned, known))
-        claims = {
-            delivery_id(plan.event.key, delivery.webhook_id): (plan, delivery)
-            for plan in planned
-            for delivery in plan.deliveries
-        }
-        if not claims:
+        deliveries: dict[DeliveryId, tuple[PlannedEvent, PlannedDelivery]] = {}
+        for plan in planned:
+            for delivery in plan.deliveries:
+                # Of two events with one id in a batch, the first is the one that was stored.
+                deliveries.setdefault(delivery_id(plan.event.key, delivery.webhook_id), (plan, delivery))
+        if not deliveries:
             return ()
-        taken = await self._persistently(lambda: self._insert_deliveries(claims))
+        taken = await self._persistently(lambda: self._insert_deliveries(deliveries))
         return [
-            _first_claim(identity, plan.event, delivery)
-            for identity, (plan, delivery) in claims.items()
+            _first_claim(identity, plan, delivery.webhook_id)
+            for identity, (plan, delivery) in deliveries.items()
             if delivery.leased and identity not in taken
         ]
 
@@ -131,7 +131,7 @@ class MongoDeliveries:
             "attempt_count": 0,
             "attempts": [],
             "next_attempt_at": None if ended else now,
-            "not_after": delivery.not_after,
+            "not_after": plan.not_after,
             "created_at": event.received_at,
             "completed_at": now if ended else None,
             "lease": {"owner": self._owner if delivery.leased else None, "fence": 1 if delivery.leased else 0},
@@ -321,26 +321,29 @@ async def _insert(collection: Any, documents: list[Document]) -> set[int]:
 
 
 def _first_plan(plan: PlannedEvent, trace: Sequence[StoredDocument]) -> Sequence[PlannedDelivery]:
-    """The deliveries that the event's first reception decided on, as far as they can still be described."""
+    """The deliveries that the event's first reception decided on.
+
+    They are left to whoever finds them in the store: the payload that counts is there, and need not be this one.
+    """
     matched = [WebhookId(entry["webhook_id"]) for entry in trace if entry["verdict"] == Verdict.MATCHED]
-    now_planned = {delivery.webhook_id: delivery for delivery in plan.deliveries}
+    urls = {delivery.webhook_id: delivery.url for delivery in plan.deliveries}
     # A definition that has changed since matches no more; its URL is filled in by the attempt.
-    fallback = PlannedDelivery(webhook_id=WebhookId(""), url="", not_after=None, leased=False)
-    return [now_planned.get(webhook_id) or replace(fallback, webhook_id=webhook_id) for webhook_id in matched]
+    return [PlannedDelivery(webhook_id=each, url=urls.get(each, ""), leased=False) for each in matched]
 
 
-def _first_claim(identity: DeliveryId, event: Event, delivery: PlannedDelivery) -> Claim:
+def _first_claim(identity: DeliveryId, plan: PlannedEvent, webhook_id: WebhookId) -> Claim:
+    event = plan.event
     return Claim(
         delivery_id=identity,
         event_key=event.key,
         fence=1,
         account_id=event.account_id,
-        webhook_id=delivery.webhook_id,
+        webhook_id=webhook_id,
         event_id=event.event_id,
         event_type=event.type,
         received_at=event.received_at,
         attempt_count=0,
-        not_after=delivery.not_after,
+        not_after=plan.not_after,
         payload=event.payload,
     )
 

@@ -37,7 +37,7 @@ Document = dict[str, Any]
 StoredDocument = Mapping[str, Any]
 
 MAX_TRACE_ENTRIES = 500
-"""Verdicts kept per event; matched webhooks always are. An account with more webhooks gets a truncated trace."""
+"""Verdicts kept per event. Webhooks that matched are the plan and always kept; beyond, the others are left out."""
 DEAD_LETTER_HEAD_BYTES = 200
 
 
@@ -57,8 +57,9 @@ def event_document(planned: PlannedEvent, *, expire_at: datetime, payload_expire
     event = planned.event
     trace = planned.trace
     if len(trace) > MAX_TRACE_ENTRIES:
-        # Stable: what matched comes first, so that the cut takes only what did not.
-        trace = sorted(trace, key=lambda entry: entry[1] is not Verdict.MATCHED)[:MAX_TRACE_ENTRIES]
+        matched = [entry for entry in trace if entry[1] is Verdict.MATCHED]
+        others = [entry for entry in trace if entry[1] is not Verdict.MATCHED]
+        trace = [*matched, *others[: max(0, MAX_TRACE_ENTRIES - len(matched))]]
     document: Document = {
         "_id": event.key,
         "account_id": event.account_id,

@@ -27,6 +27,7 @@ from router.ports import MessageProperties, RawMessage
 GREGORIAN_TO_UNIX_SECONDS: Final = 62_167_219_200
 """Seconds from year 0 to 1970, as Erlang's calendar counts."""
 MAX_FORM_FIELDS: Final = 100
+MAX_SEQUENCE_DIGITS: Final = 19
 MAX_GZIP_MEMBERS: Final = 16
 """Members of a gzip stream; each costs time, also an empty one."""
 PLAUSIBLE_YEARS: Final = range(1970, 2200)
@@ -257,6 +258,8 @@ class _Extraction:
 
     def _integer(self, paths: tuple[Path, ...]) -> int | None:
         value = self._find(paths)
+        if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < MAX_SEQUENCE_DIGITS:
+            value = int(value)
         is_integer = isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
         return value if is_integer else None  # type: ignore[return-value]
 

@@ -26,7 +26,7 @@ from router.adapters.rabbitmq.topology import declare
 from router.domain.errors import ConfigurationRefused, RouterError
 from router.domain.event import Event, EventType, Rejection, RejectionReason
 from router.domain.freshness import PublisherClock
-from router.ports import Intake, MessageProperties, RawMessage
+from router.ports import EXCHANGE_HEADER, ROUTING_KEY_HEADER, Intake, MessageProperties, RawMessage
 
 log = structlog.get_logger("router.amqp")
 
@@ -95,10 +95,9 @@ class Subscription:
         self._lost.clear()
         try:
             self._connection = await connect(self._broker, f"webhook-router {self.source.name}")
+            self._backlog = await declare(self._connection, self.source)
             channel = await self._connection.channel(publisher_confirms=False)
             await channel.set_qos(prefetch_count=self.source.prefetch)
-            queue = await declare(channel, self.source)
-            self._backlog = queue.declaration_result.message_count or 0
             self._unsettled = 0
             # The client's own consumer would make two tasks and a large object for each message.
             self._channel = await channel.get_underlay_channel()
@@ -263,11 +262,15 @@ def _raw_message(message: DeliveredMessage, source: str, received_at: datetime) 
     headers = {
         str(key): value for key, value in (properties.headers or {}).items() if isinstance(value, str | int | bool)
     }
+    exchange, routing_key = message.exchange or "", message.routing_key or ""
+    if not exchange and EXCHANGE_HEADER in headers:
+        exchange = str(headers.pop(EXCHANGE_HEADER))
+        routing_key = str(headers.pop(ROUTING_KEY_HEADER, routing_key))
     return RawMessage(
         body=bytes(message.body),
         source=source,
-        exchange=message.exchange or "",
-        routing_key=message.routing_key or "",
+        exchange=exchange,
+        routing_key=routing_key,
         properties=MessageProperties(
             content_type=properties.content_type,
             content_encoding=properties.content_encoding,

@@ -6,7 +6,7 @@ import re
 from typing import Final
 
 from aio_pika import ExchangeType
-from aio_pika.abc import AbstractChannel, AbstractQueue
+from aio_pika.abc import AbstractConnection
 from aiormq.exceptions import ChannelAccessRefused, ChannelNotFoundEntity, ChannelPreconditionFailed
 
 from router.adapters.rabbitmq.config import SourceConfig
@@ -20,37 +20,60 @@ _MISMATCH = re.compile(
 )
 
 
-async def declare(channel: AbstractChannel, source: SourceConfig) -> AbstractQueue:
-    """The source's queue, declared and bound; only looked up where the source is passive.
+async def declare(connection: AbstractConnection, source: SourceConfig) -> int:
+    """Declare what the source needs and does not have. Returns how many messages wait in its queue.
 
-    Raises ConfigurationRefused where the broker has it otherwise, DependencyUnavailable where a passive one is missing.
+    A passive source takes its exchange, and its queue where there is one, as their owner made them; a queue that is
+    missing is made and bound. Raises ConfigurationRefused where the broker has something otherwise or refuses
+    access, DependencyUnavailable where a passive exchange is missing.
     """
     try:
         if source.passive:
-            return await channel.get_queue(source.queue, ensure=True)
-        exchange = await channel.declare_exchange(
-            source.exchange, ExchangeType(source.exchange_type), durable=True, timeout=DECLARE_TIMEOUT_SECONDS
-        )
+            return await _take_as_is(connection, source)
+        return await _declare(connection, source)
+    except ChannelPreconditionFailed as error:
+        raise ConfigurationRefused(explain_mismatch(str(error), source)) from None
+    except ChannelAccessRefused:
+        raise ConfigurationRefused(
+            f"RabbitMQ refuses the user of amqp.url access to exchange {source.exchange!r} or queue {source.queue!r}; "
+            'grant it configure, write and read permissions, or set declare = "passive"'
+        ) from None
+
+
+async def _declare(connection: AbstractConnection, source: SourceConfig) -> int:
+    # The broker closes a channel that it refuses something on, so each declaration has one of its own.
+    async with await connection.channel(publisher_confirms=False) as channel:
+        if not source.passive:
+            await channel.declare_exchange(
+                source.exchange, ExchangeType(source.exchange_type), durable=True, timeout=DECLARE_TIMEOUT_SECONDS
+            )
         # The type alone: every other tunable is a policy, so that operators can change it without a redeclare.
         queue = await channel.declare_queue(
             source.queue, durable=True, arguments={"x-queue-type": "quorum"}, timeout=DECLARE_TIMEOUT_SECONDS
         )
         for key in source.binding_keys:
             await queue.bind(
-                exchange, key, arguments=dict(source.binding_arguments) or None, timeout=DECLARE_TIMEOUT_SECONDS
+                source.exchange, key, arguments=dict(source.binding_arguments) or None, timeout=DECLARE_TIMEOUT_SECONDS
             )
-    except ChannelPreconditionFailed as error:
-        raise ConfigurationRefused(explain_mismatch(str(error), source)) from None
-    except ChannelAccessRefused:
-        raise ConfigurationRefused(
-            f"RabbitMQ refuses the user of amqp.url access to exchange {source.exchange!r} or queue {source.queue!r}; "
-            f'grant it configure, write and read permissions, or declare = "passive"'
-        ) from None
+        return queue.declaration_result.message_count or 0
+
+
+async def _take_as_is(connection: AbstractConnection, source: SourceConfig) -> int:
+    try:
+        async with await connection.channel(publisher_confirms=False) as channel:
+            queue = await channel.declare_queue(source.queue, passive=True, timeout=DECLARE_TIMEOUT_SECONDS)
+            return queue.declaration_result.message_count or 0
+    except ChannelNotFoundEntity:
+        pass
+    try:
+        async with await connection.channel(publisher_confirms=False) as channel:
+            await channel.get_exchange(source.exchange, ensure=True)
     except ChannelNotFoundEntity:
         raise DependencyUnavailable(
-            f'queue {source.queue!r} of source {source.name!r} does not exist, and declare is "passive"'
+            f"exchange {source.exchange!r} of source {source.name!r} does not exist, and declare is "
+            '"passive": its publisher has to make it'
         ) from None
-    return queue
+    return await _declare(connection, source)
 
 
 def explain_mismatch(text: str, source: SourceConfig) -> str:
