@@ -33,6 +33,9 @@ _SYNONYMS: Final = {"warn": "warning", "err": "error", "exception": "error", "fa
 _OWN_FIELDS: Final = frozenset({"ts", "level", "event", "logger", "exception"})
 
 
+_OUTSPOKEN = ("aiormq", "aio_pika")
+
+
 def configure_logging(
     *,
     format: LogFormat,  # noqa: A002 - named like the setting
@@ -62,6 +65,9 @@ def configure_logging(
     root.handlers[:] = [_LibraryHandler(sink, renderer)]
     # aiohttp's access lines and the drivers' chatter are below it, and are not even put together.
     root.setLevel(max(_LEVELS[level], logging.WARNING))
+    # They tell of every lost connection at error, with an address; our own rooms say what it means.
+    for name in _OUTSPOKEN:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     logging.captureWarnings(True)
     return sink
 

@@ -91,7 +91,7 @@ async def test_broker_that_restarts_while_events_flow_loses_nothing(
         checks = (await router.get("/readyz"))[1]["checks"]
         assert {check["ok"] for check in checks if check["name"].startswith("consumer:")} == {False}
 
-        await asyncio.to_thread(own_node.start)
+        own_node.start()  # on this thread: the node ends with the one that started it
         await wait_for(router.is_ready)
         before = len(confirmed)
         await wait_for(lambda: len(confirmed) >= before + 20)
@@ -127,7 +127,7 @@ async def test_broker_that_is_killed_comes_back_to_a_router_that_consumes(
         await all_delivered(router, account, 25)
         own_node.kill()
         await wait_for(lambda: has_status(router, "/readyz", 503))
-        await asyncio.to_thread(own_node.start)
+        own_node.start()  # on this thread: the node ends with the one that started it
         await wait_for(router.is_ready)
         await fragile_platform.publish(*events[25:])
         await all_delivered(router, account, 50)

@@ -351,7 +351,10 @@ class RouterProcess:
     async def get(self, path: str, **parameters: Any) -> tuple[int, Any]:
         """Status and JSON of a GET with the admin's token; (0, None) while nobody listens."""
         headers = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
-        query = {name.rstrip("_"): str(value) for name, value in parameters.items()}
+        query = {
+            name.rstrip("_"): str(value).lower() if isinstance(value, bool) else str(value)
+            for name, value in parameters.items()
+        }
         try:
             async with (
                 aiohttp.ClientSession(headers=headers) as session,
