@@ -125,6 +125,7 @@ async def test_broker_that_is_killed_comes_back_to_a_router_that_consumes(
         await server.received(1)
         # A quorum queue needs a moment before it survives a power cut.
         await all_delivered(router, account, 25)
+        await asyncio.sleep(2)  # RabbitMQ 3.10 writes down every 0.5 s whose log is whose
         own_node.kill()
         await wait_for(lambda: has_status(router, "/readyz", 503))
         own_node.start()  # on this thread: the node ends with the one that started it

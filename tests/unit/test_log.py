@@ -199,9 +199,7 @@ def test_call_below_the_level_does_not_look_at_its_values() -> None:
     assert log.text == ""
 
 
-@pytest.mark.parametrize(
-    "name", ["aio_pika", "aiormq.connection", "motor", "pymongo.topology", "aiohttp.access", "asyncio"]
-)
+@pytest.mark.parametrize("name", ["aiohttp.server", "motor", "pymongo.topology", "aiohttp.access", "asyncio"])
 def test_library_writes_warnings_in_our_form(name: str) -> None:
     log = Log("json", "debug")
     library = logging.getLogger(name)
@@ -214,11 +212,18 @@ def test_library_writes_warnings_in_our_form(name: str) -> None:
 
 def test_library_is_held_to_a_higher_level() -> None:
     log = Log("json", "error")
-    logging.getLogger("aio_pika").warning("no")
-    logging.getLogger("aio_pika").log(45, "between", exc_info=ValueError("why"))
+    logging.getLogger("motor").warning("no")
+    logging.getLogger("motor").log(45, "between", exc_info=ValueError("why"))
     (line,) = log.lines
     assert line["level"] == "error"
     assert "ValueError: why" in str(line["exception"])
+
+
+@pytest.mark.parametrize("name", ["aio_pika.connection", "aiormq.connection"])
+def test_amqp_client_leaves_the_telling_of_lost_connections_to_us(name: str) -> None:
+    log = Log("json", "debug")
+    logging.getLogger(name).error("lost 192.0.2.1")
+    assert log.lines == []
 
 
 def test_library_that_formats_wrongly_is_written_anyway() -> None:
