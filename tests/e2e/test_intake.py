@@ -1,4 +1,4 @@
-"""What cannot be understood becomes a dead letter: with its bytes and a reason, in nobody's way, and it can come back."""
+"""What cannot be understood becomes a dead letter: with bytes and reason, in nobody's way, and it can come back."""
 
 from __future__ import annotations
 

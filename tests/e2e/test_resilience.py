@@ -1,4 +1,4 @@
-"""What happens while something is away, dies or comes twice: no event is lost, and nothing is doubled without a crash."""
+"""While something is away, dies or comes twice: no event is lost, and nothing is doubled without a crash."""
 
 from __future__ import annotations
 

@@ -23,6 +23,7 @@ from tests.support.http_server import (
     then_close,
 )
 from tests.support.router_process import Platform, RouterProcess, wait_for
+import itertools
 
 LONG_DELAYS = [0.2, 60]
 """Of `user` events here: the second is the schedule's cap."""
@@ -73,7 +74,7 @@ async def test_failure_then_success_with_the_same_bytes_and_one_id(
     assert [each["trigger"] for each in delivery["attempts"]] == ["schedule"] * 3
     times = [datetime.fromisoformat(each["started_at"]) for each in delivery["attempts"]]
     # Each wait is drawn from ½ to 1 times 0.2 s.
-    assert all(later - earlier >= timedelta(seconds=0.1) for earlier, later in zip(times, times[1:], strict=False))
+    assert all(later - earlier >= timedelta(seconds=0.1) for earlier, later in itertools.pairwise(times))
 
 
 async def test_a_pending_delivery_shows_when_it_is_tried_next(
