@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -23,7 +24,6 @@ from tests.support.http_server import (
     then_close,
 )
 from tests.support.router_process import Platform, RouterProcess, wait_for
-import itertools
 
 LONG_DELAYS = [0.2, 60]
 """Of `user` events here: the second is the schedule's cap."""
