@@ -5,7 +5,7 @@ The contract's bound is a second with change streams; no test here measures it.
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -291,7 +291,7 @@ async def test_fields_that_the_router_does_not_know_do_no_harm(
     webhook_id = platform.define_webhook(
         *(account,),
         to=server.url,
-        crm={"vendor": "x", "ids": [1, Int64(2**40), None], "at": datetime(2025, 3, 11)},
+        crm={"vendor": "x", "ids": [1, Int64(2**40), None], "at": datetime(2025, 3, 11, tzinfo=UTC)},
         description="é" * 10_000,
         __v=3,
         created_at=NO_DEFINITION,
