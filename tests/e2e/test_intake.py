@@ -210,7 +210,8 @@ async def test_dead_letters_are_listed_newest_first_in_pages(platform: Platform,
         await platform.publish(marker.encode(), to="call")
         await dead_letter(router, marker)
 
-    heads, cursor = [], {}
+    heads: list[str] = []
+    cursor: dict[str, str] = {}
     for _ in range(3):
         page = await router.api("/v1/dead-letters", limit=2, **cursor)
         heads += [item["head"] for item in page["items"]]

@@ -51,9 +51,9 @@ def ids_of(server: ScriptedServer) -> Counter[str]:
 async def all_delivered(router: RouterProcess, account: str, count: int) -> list[Any]:
     """The account's deliveries, once there are `count` and each is delivered."""
 
-    async def found() -> list[Any] | None:
+    async def found() -> list[Any]:
         page = await router.api("/v1/deliveries", account_id=account, status="delivered", limit=200, include_total=True)
-        return page["items"] if page["total"] == count else None
+        return page["items"] if page["total"] == count else []
 
     return await wait_for(found)
 

@@ -22,12 +22,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, Self, TypeVar, overload
 
 import aio_pika
 import aiohttp
@@ -54,7 +54,15 @@ QUICK: Final[Mapping[str, str]] = {
 """Schedules that end while a test looks on."""
 
 
-async def wait_for(condition: Callable[[], Awaitable[T] | T], *, within_seconds: float = 60) -> T:
+@overload
+async def wait_for(condition: Callable[[], Coroutine[Any, Any, T]], *, within_seconds: float = 60) -> T: ...
+
+
+@overload
+async def wait_for(condition: Callable[[], T], *, within_seconds: float = 60) -> T: ...
+
+
+async def wait_for(condition: Callable[[], Any], *, within_seconds: float = 60) -> Any:
     """The first true value of `condition`, plain or awaited. Fails when there is none in time."""
     deadline = time.monotonic() + within_seconds
     while True:
@@ -139,7 +147,7 @@ class Platform:
             "created_at": now,
             "updated_at": now,
         } | fields
-        secrets = document.get("secret") or []
+        secrets: Any = document.get("secret") or []
         self.private.update(secret for secret in ([secrets] if isinstance(secrets, str) else secrets))
         self.database.webhooks.insert_one({key: value for key, value in document.items() if value is not NO_DEFINITION})
         return webhook_id
