@@ -104,7 +104,8 @@ def _given(url: str) -> Broker:
 # --- the ways --------------------------------------------------------------------------------------
 
 
-def _running(_: Path, __: Busy) -> Broker | NotHere:
+def running(_: Path, __: Busy) -> Broker | NotHere:
+    """One that was there before us, with the user that every new RabbitMQ has."""
     where = address(LOCAL_URL)
     refusal = probe(LOCAL_URL)
     if refusal is None:
@@ -114,7 +115,8 @@ def _running(_: Path, __: Busy) -> Broker | NotHere:
     return NotHere(f"no RabbitMQ at {where}")
 
 
-def _in_docker(directory: Path, busy: Busy) -> Broker | NotHere:
+def in_docker(directory: Path, busy: Busy) -> Broker | NotHere:
+    """One from docker-compose.yml, where an engine runs."""
     # Beside the package is the project's root, in a checkout only: anybody else's compose file is not ours to start.
     project = Path(router.__file__).resolve().parents[1]
     missing = missing_part(project)
@@ -129,7 +131,8 @@ def _in_docker(directory: Path, busy: Busy) -> Broker | NotHere:
     return Broker(url=compose.url, origin="RabbitMQ in a container, by docker-compose.yml", why="", stop=compose.stop)
 
 
-def _private(directory: Path, busy: Busy) -> Broker | NotHere:
+def private_node(directory: Path, busy: Busy) -> Broker | NotHere:
+    """One made from the installed package. Call it on the main thread, with whose end the kernel ends the node."""
     if find_rabbitmq() is None:
         return NotHere("rabbitmq-server is not installed")
     node = RabbitNode(directory=directory / "rabbitmq")
@@ -145,7 +148,7 @@ def _private(directory: Path, busy: Busy) -> Broker | NotHere:
     return Broker(url=node.url, origin=f"own RabbitMQ node at {address(node.url)}", why="", stop=node.stop)
 
 
-WAYS: Final[Sequence[Way]] = (_running, _in_docker, _private)
+WAYS: Final[Sequence[Way]] = (running, in_docker, private_node)
 
 
 def probe(url: str) -> RouterError | None:

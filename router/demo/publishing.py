@@ -31,6 +31,7 @@ class Publishing:
     """One platform's connection. A message that was not confirmed is published again with the same id."""
 
     def __init__(self, settings: Settings, platform: Platform, ledger: Ledger, rate: float) -> None:
+        """`rate` is messages per second, more than 0."""
         self._settings = settings
         self._platform = platform
         self._ledger = ledger
@@ -50,9 +51,6 @@ class Publishing:
             self._ledger.give_up_unconfirmed()
 
     async def _publish_steadily(self, group: asyncio.TaskGroup, over: asyncio.Event) -> None:
-        if self._rate <= 0:
-            await over.wait()
-            return
         next_at = time.monotonic()
         while True:
             with suppress(TimeoutError):

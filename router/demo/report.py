@@ -13,6 +13,8 @@ from rich.text import Text
 from router.demo.summary import Summary
 
 _ROOM_TO_EXPLAIN: Final = 76
+"""Columns of a terminal, below which figures stand without explanations."""
+_FILE_WIDTH: Final = 120
 _MUST_BE_ZERO: Final = frozenset({"lost", "unexpected", "failed otherwise"})
 
 Line = tuple[str, str, str]
@@ -24,14 +26,14 @@ def print_summary(summary: Summary, *, as_json: bool) -> None:
         sys.stdout.write(summary.to_json() + "\n")
         sys.stdout.flush()
         return
-    console = Console(highlight=False, markup=False, emoji=False)
+    is_terminal = sys.stdout.isatty()
+    console = Console(highlight=False, markup=False, emoji=False, width=None if is_terminal else _FILE_WIDTH)
     is_utf = console.encoding.startswith("utf")
     grid = Table.grid(padding=(0, 2))
     grid.add_column(no_wrap=True)
     grid.add_column(justify="right", no_wrap=True)
     grid.add_column()
-    # A narrow terminal has no room for explanations; a file has room for everything.
-    explains = console.width >= _ROOM_TO_EXPLAIN or not console.is_terminal
+    explains = console.width >= _ROOM_TO_EXPLAIN
     for name, value, meaning in summary_lines(summary):
         is_wrong = name in _MUST_BE_ZERO and value != "0"
         style = "bold red" if is_wrong else "bold green" if name in _MUST_BE_ZERO else "bold"

@@ -51,10 +51,14 @@ def describe(customers: Sequence[Customer]) -> str:
         _count(sum(hook.dead for hook in hooks), "to a dead port"),
     ]
     off = sum(not customer.enabled for customer in customers)
-    accounts = f"{len(customers)} account{'s' if len(customers) > 1 else ''}" + (f", {off} switched off" if off else "")
+    accounts = _plural(len(customers), "account") + (f", {off} switched off" if off else "")
     details = ", ".join(part for part in parts if part)
-    return f"{accounts}; {len(hooks)} webhooks" + (f": {details}" if details else "")
+    return f"{accounts}; {_plural(len(hooks), 'webhook')}" + (f": {details}" if details else "")
 
 
 def _count(number: int, what: str) -> str:
     return f"{number} {what}" if number else ""
+
+
+def _plural(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

@@ -118,12 +118,12 @@ def _lost(ledger: Ledger, answers: Answers | None) -> int:
 def _judged(summary: Summary, answers: Answers | None, *, awaited: int, router_said: str) -> Summary:
     found = {
         "the read API did not answer at the end": answers is None,
-        f"{summary.lost} deliveries are lost": summary.lost > 0,
-        f"{summary.unexpected} deliveries went where they should not": summary.unexpected > 0,
-        f"{summary.failed} deliveries failed that should not have": summary.failed > 0,
-        f"{summary.signatures_bad} requests were not signed as they should be": summary.signatures_bad > 0,
+        f"lost deliveries: {summary.lost}": summary.lost > 0,
+        f"deliveries that nobody asked for: {summary.unexpected}": summary.unexpected > 0,
+        f"deliveries that failed and should not have: {summary.failed}": summary.failed > 0,
+        f"requests that were not signed as they should be: {summary.signatures_bad}": summary.signatures_bad > 0,
         "nothing arrived whose signature could be verified": awaited > 0 and summary.signatures_verified == 0,
-        f"{summary.broken - summary.dead_letters} messages that were not JSON are no dead letters": (
+        f"broken messages that are no dead letters: {summary.broken - summary.dead_letters}": (
             summary.dead_letters < summary.broken
         ),
         router_said or f"the router ended with exit code {summary.router_exit_code}": summary.router_exit_code != 0,

@@ -119,12 +119,15 @@ class TerminalScreen:
 
     def _frame(self, board: Board) -> RenderableType:
         width, height = self._console.size
-        tiles = _tiles(board.figures(), columns=max(1, min(7, width // _TILE_WIDTH)))
-        taken = 1 + 1 + 1 + len(self._console.render_lines(tiles)) + 1 + 1
+        tiles = Group(_tiles(board.figures(), columns=max(2, min(7, width // _TILE_WIDTH))), Text())
+        head = Group(Text(), _progress(board, width), Text())
+        taken = len(self._console.render_lines(head)) + 1
+        tiles_height = len(self._console.render_lines(tiles))
+        has_tiles = height - taken - tiles_height > _MIN_ROWS
         # The last line is the cursor's. What was said before is kept in sight where there is room for it.
-        room = max(height - taken - self._lines_above - 1, min(_MIN_ROWS, height - taken - 1), 0)
-        rows = [row for _, row in zip(range(room), list(board.rows), strict=False)]
-        return Group(Text(), _progress(board, width), Text(), tiles, Text(), self._table(rows, width))
+        room = height - 1 - taken - (tiles_height if has_tiles else 0)
+        rows = list(board.rows)[: max(0, room - self._lines_above, min(_MIN_ROWS, room))]
+        return Group(head, *([tiles] if has_tiles else []), self._table(rows, width))
 
     def _table(self, rows: Sequence[Row], width: int) -> RenderableType:
         columns = [column for column in _COLUMNS if width >= column.from_width]

@@ -204,7 +204,7 @@ def test_customers_are_described_in_one_line() -> None:
     assert describe(customers(6)) == (
         "6 accounts, 1 switched off; 24 webhooks: 6 restricted, 1 paused, 1 to a dead port"
     )
-    assert describe([CUSTOMER]) == "1 account; 1 webhooks"
+    assert describe([CUSTOMER]) == "1 account; 1 webhook"
 
 
 # --- the router's own view -------------------------------------------------------------------------

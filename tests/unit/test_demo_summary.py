@@ -88,7 +88,7 @@ def test_what_is_still_pending_is_not_lost() -> None:
 def test_what_is_nowhere_is_lost(said: Answers | None, lost: int) -> None:
     summary = judge(books(crm=8, dead=2), said)
     assert summary.lost == lost
-    assert f"{lost} deliveries are lost" in summary.problems
+    assert f"lost deliveries: {lost}" in summary.problems
 
 
 def test_delivered_to_nobody_is_lost() -> None:
@@ -100,7 +100,7 @@ def test_delivered_to_nobody_is_lost() -> None:
 def test_a_delivery_too_many_is_unexpected() -> None:
     summary = judge(books(crm=8), answers({"crm": hook(delivered=8), "paused": hook(pending=1)}))
     assert (summary.lost, summary.unexpected) == (0, 1)
-    assert summary.problems == ("1 deliveries went where they should not",)
+    assert summary.problems == ("deliveries that nobody asked for: 1",)
 
 
 def test_a_failure_that_nobody_meant_is_a_problem() -> None:
@@ -108,14 +108,14 @@ def test_a_failure_that_nobody_meant_is_a_problem() -> None:
     ledger.delivered = 7
     summary = judge(ledger, answers({"crm": hook(delivered=7, failed=1)}, failed=0, expired=1))
     assert (summary.failed, summary.failed_as_intended, summary.lost) == (1, 0, 0)
-    assert summary.problems == ("1 deliveries failed that should not have",)
+    assert summary.problems == ("deliveries that failed and should not have: 1",)
 
 
 def test_bad_signatures_are_a_problem_and_none_at_all_too() -> None:
     ledger = books(crm=8)
     ledger.forged, ledger.verified = 2, 0
     assert judge(ledger, answers({"crm": hook(delivered=8)})).problems == (
-        "2 requests were not signed as they should be",
+        "requests that were not signed as they should be: 2",
         "nothing arrived whose signature could be verified",
     )
 
@@ -129,7 +129,7 @@ def test_a_broken_message_that_vanished_is_a_problem() -> None:
     ledger = books(crm=8)
     ledger.broken = 2
     summary = judge(ledger, answers({"crm": hook(delivered=8)}, dead_letters=1))
-    assert summary.problems == ("1 messages that were not JSON are no dead letters",)
+    assert summary.problems == ("broken messages that are no dead letters: 1",)
 
 
 def test_how_the_router_ended_is_told() -> None:

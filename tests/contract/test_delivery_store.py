@@ -1,0 +1,316 @@
+"""What every `ports.DeliveryStore` does, on the real server and through both drivers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from router.adapters.mongo.deliveries import MongoDeliveries, Retention
+from router.adapters.mongo.driver import Database, DriverName, open_database
+from router.adapters.mongo.indexes import ensure_indexes
+from router.adapters.mongo.resilience import Persistent, StoreHealth
+from router.domain.delivery import Attempt, Claim, DeliveryReason, DeliveryStatus, Trigger
+from router.domain.event import AccountId, Event, EventType
+from router.domain.lease import LEASE
+from router.domain.matching import Verdict
+from router.domain.retry import Again, End
+from router.domain.webhook import WebhookId
+from router.ports import PlannedDelivery, PlannedEvent, Result
+
+NOW = datetime(2031, 1, 1, 12, tzinfo=UTC)
+WEBHOOK = WebhookId("wh_1")
+DELIVERED = End(status=DeliveryStatus.DELIVERED)
+
+
+class StoppedClock:
+    """A clock that goes on only when a test says so."""
+
+    def __init__(self) -> None:
+        self.moment = NOW
+
+    def now(self) -> datetime:
+        return self.moment
+
+    def wall(self) -> float:
+        return self.moment.timestamp()
+
+    async def sleep(self, seconds: float) -> None:
+        self.moment += timedelta(seconds=seconds)
+
+
+@dataclass
+class World:
+    """One database, its clock, and two workers on it."""
+
+    database: Database
+    clock: StoppedClock
+    one: MongoDeliveries
+    two: MongoDeliveries
+
+    async def document(self, claim: Claim) -> dict[str, Any]:
+        found: dict[str, Any] = await self.database["deliveries"].find_one({"_id": claim.delivery_id})
+        return found
+
+
+@pytest_asyncio.fixture(params=["motor", "pymongo"])
+async def world(request: pytest.FixtureRequest, mongo_url: str, mongo_database: str) -> AsyncIterator[World]:
+    driver: DriverName = request.param
+    database = open_database(mongo_url, mongo_database, driver)
+    await ensure_indexes(database)
+    clock = StoppedClock()
+    keep = Retention(payload=timedelta(days=30), log=timedelta(days=90))
+    one, two = (
+        MongoDeliveries(database, Persistent(StoreHealth()), clock, keep, owner) for owner in ("worker-1", "worker-2")
+    )
+    yield World(database, clock, one, two)
+    await database.close()
+
+
+def event(event_id: str = "evt_1", payload: bytes = b'{"n": 1}') -> Event:
+    return Event(
+        account_id=AccountId("1042"),
+        event_id=event_id,
+        type=EventType.CALL,
+        name="call.received",
+        occurred_at=NOW,
+        received_at=NOW,
+        call_id="c-1",
+        sequence=1,
+        tracking_number="+33199001234",
+        user_id=None,
+        number_keys=("43210099133",),
+        payload=payload,
+        source="call",
+    )
+
+
+def plan(of: Event | None = None, *webhooks: WebhookId, leased: bool = True, ended: End | None = None) -> PlannedEvent:
+    webhooks = webhooks or (WEBHOOK,)
+    return PlannedEvent(
+        event=of or event(),
+        born_at=NOW,
+        not_after=NOW + timedelta(seconds=30),
+        account_enabled=True,
+        trace=[(webhook, Verdict.MATCHED) for webhook in webhooks],
+        deliveries=[
+            PlannedDelivery(webhook_id=webhook, url="https://crm.example/", leased=leased, ended=ended)
+            for webhook in webhooks
+        ],
+    )
+
+
+def attempt(number: int) -> Attempt:
+    return Attempt(
+        number=number,
+        trigger=Trigger.SCHEDULE,
+        started_at=NOW,
+        duration_ms=5,
+        status_code=500,
+        error=None,
+        response_body="",
+        response_truncated=False,
+    )
+
+
+# --- admitting -------------------------------------------------------------------------------------
+
+
+async def test_an_admitted_event_is_claimed_by_the_worker_that_admitted_it(world: World) -> None:
+    (claim,) = await world.one.admit([plan()])
+
+    assert (claim.webhook_id, claim.fence, claim.attempt_count, claim.payload) == (WEBHOOK, 1, 0, b'{"n": 1}')
+    assert await world.two.claim(10, except_for=()) == ()
+
+
+async def test_a_redelivered_event_doubles_nothing(world: World) -> None:
+    await world.one.admit([plan()])
+
+    assert list(await world.two.admit([plan()])) == []
+    assert await world.database["events"].count_documents({}) == 1
+    assert await world.database["deliveries"].count_documents({}) == 1
+
+
+async def test_of_two_events_with_one_id_in_a_batch_the_first_counts(world: World) -> None:
+    (claim,) = await world.one.admit([plan(event(payload=b"1")), plan(event(payload=b"2"))])
+
+    assert claim.payload == b"1"
+    stored = await world.database["events"].find_one({})
+    assert stored["payload"] == b"1"
+
+
+async def test_an_event_that_lost_its_deliveries_to_a_crash_is_completed_from_its_first_plan(world: World) -> None:
+    await world.one.admit([plan(event(payload=b"first"), WEBHOOK, WebhookId("wh_2"))])
+    await world.database["deliveries"].delete_many({})
+
+    # Meanwhile wh_2 matches no more, and wh_3 does.
+    assert list(await world.two.admit([plan(event(payload=b"second"), WEBHOOK, WebhookId("wh_3"))])) == []
+
+    claims = await world.two.claim(10, except_for=())
+    assert {claim.webhook_id for claim in claims} == {"wh_1", "wh_2"}
+    assert {claim.payload for claim in claims} == {b"first"}
+    assert {claim.not_after for claim in claims} == {NOW + timedelta(seconds=30)}
+
+
+async def test_what_is_not_leased_is_found_by_any_worker(world: World) -> None:
+    assert list(await world.one.admit([plan(leased=False)])) == []
+
+    (claim,) = await world.two.claim(10, except_for=())
+    assert claim.fence == 1
+
+
+async def test_what_ended_at_once_is_stored_and_never_due(world: World) -> None:
+    ended = End(status=DeliveryStatus.FAILED, reason=DeliveryReason.SUSPENDED)
+    assert list(await world.one.admit([plan(leased=False, ended=ended)])) == []
+
+    assert await world.two.claim(10, except_for=()) == ()
+    stored = await world.database["deliveries"].find_one({})
+    assert (stored["status"], stored["reason"]) == ("failed", "suspended")
+    assert "due_at" not in stored
+    assert stored["expire_at"] == NOW + timedelta(days=90)
+
+
+# --- claiming --------------------------------------------------------------------------------------
+
+
+async def test_a_claim_is_free_again_when_its_lease_is_over(world: World) -> None:
+    await world.one.admit([plan()])
+    world.clock.moment += LEASE
+
+    (claim,) = await world.two.claim(10, except_for=())
+
+    assert claim.fence == 2
+
+
+async def test_the_longest_due_come_first_and_full_lanes_are_left_out(world: World) -> None:
+    for number in range(4):
+        await world.one.admit([plan(event(f"evt_{number}"), WebhookId(f"wh_{number}"), leased=False)])
+        world.clock.moment += timedelta(seconds=1)
+
+    claims = await world.two.claim(2, except_for=[WebhookId("wh_0")])
+
+    assert {claim.webhook_id for claim in claims} == {"wh_1", "wh_2"}
+
+
+async def test_two_workers_that_claim_at_once_share_nothing(world: World) -> None:
+    await world.one.admit([plan(event(f"evt_{number}"), leased=False) for number in range(20)])
+
+    first = await world.one.claim(20, except_for=())
+    second = await world.two.claim(20, except_for=())
+
+    assert len(first) == 20
+    assert list(second) == []
+
+
+async def test_a_delivery_whose_event_is_gone_ends_as_too_old(world: World) -> None:
+    await world.one.admit([plan(leased=False)])
+    await world.database["events"].delete_many({})
+
+    assert list(await world.one.claim(10, except_for=())) == []
+    stored = await world.database["deliveries"].find_one({})
+    assert (stored["status"], stored["reason"]) == ("expired", "too_old")
+
+
+# --- recording -------------------------------------------------------------------------------------
+
+
+async def test_a_result_that_is_written_twice_counts_once(world: World) -> None:
+    (claim,) = await world.one.admit([plan()])
+    result = Result(claim=claim, attempt=attempt(1), next=DELIVERED)
+
+    assert list(await world.one.record([result])) == []
+    assert list(await world.one.record([result])) == [], "as after a lost reply"
+
+    stored = await world.document(claim)
+    assert (stored["status"], stored["attempt_count"], len(stored["attempts"])) == ("delivered", 1, 1)
+    assert "due_at" not in stored
+    assert stored["completed_at"] == NOW
+
+
+async def test_a_result_of_a_lost_lease_changes_nothing(world: World) -> None:
+    (old,) = await world.one.admit([plan()])
+    world.clock.moment += LEASE
+    (new,) = await world.two.claim(10, except_for=())
+    await world.two.record([Result(claim=new, attempt=attempt(1), next=DELIVERED)])
+    late = Result(claim=old, attempt=attempt(1), next=Again(at=NOW))
+
+    assert list(await world.one.record([late])) == [late]
+
+    stored = await world.document(old)
+    assert (stored["status"], stored["attempt_count"]) == ("delivered", 1)
+
+
+async def test_a_far_retry_is_given_back_and_a_near_one_kept(world: World) -> None:
+    (claim,) = await world.one.admit([plan()])
+    near = NOW + timedelta(seconds=1)
+    await world.one.record([Result(claim=claim, attempt=attempt(1), next=Again(at=near), keep_lease=True)])
+    world.clock.moment = near
+    assert await world.two.claim(10, except_for=()) == (), "worker 1 holds it"
+
+    held = replace(claim, attempt_count=1)
+    far = NOW + timedelta(minutes=10)
+    await world.one.record([Result(claim=held, attempt=attempt(2), next=Again(at=far))])
+    world.clock.moment = far
+    (taken,) = await world.two.claim(10, except_for=())
+
+    assert (taken.attempt_count, taken.fence) == (2, 2)
+
+
+# --- leases ----------------------------------------------------------------------------------------
+
+
+async def test_a_renewed_claim_stays_and_a_released_one_goes(world: World) -> None:
+    (claim,) = await world.one.admit([plan()])
+    world.clock.moment += LEASE - timedelta(seconds=1)
+    await world.one.renew([claim])
+    world.clock.moment += LEASE - timedelta(seconds=1)
+    assert await world.two.claim(10, except_for=()) == ()
+
+    await world.one.release([claim])
+
+    assert len(await world.two.claim(10, except_for=())) == 1
+
+
+async def test_releasing_what_has_ended_does_not_bring_it_back(world: World) -> None:
+    (claim,) = await world.one.admit([plan()])
+    await world.one.record([Result(claim=claim, attempt=attempt(1), next=DELIVERED)])
+
+    await world.one.release([claim])
+    await world.one.renew([claim])
+
+    assert await world.two.claim(10, except_for=()) == ()
+
+
+@pytest.mark.parametrize("webhook_id", [WEBHOOK, None])
+async def test_what_is_held_rests_until_it_is_woken(world: World, webhook_id: WebhookId | None) -> None:
+    (claim,) = await world.one.admit([plan()])
+    await world.one.hold([claim])
+    assert await world.two.claim(10, except_for=()) == ()
+
+    assert await world.one.wake(webhook_id) == 1
+
+    assert len(await world.two.claim(10, except_for=())) == 1
+
+
+async def test_what_is_held_is_looked_at_when_it_is_too_old(world: World) -> None:
+    (claim,) = await world.one.admit([plan()])
+    await world.one.hold([claim])
+
+    world.clock.moment = NOW + timedelta(seconds=30)
+
+    assert len(await world.two.claim(10, except_for=())) == 1
+
+
+async def test_a_cancelled_delivery_stays_cancelled_whatever_was_in_flight(world: World) -> None:
+    (claim,) = await world.one.admit([plan()])
+
+    assert await world.two.cancel(WEBHOOK) == 1
+    lost = await world.one.record([Result(claim=claim, attempt=attempt(1), next=DELIVERED)])
+
+    assert len(lost) == 1
+    stored = await world.document(claim)
+    assert (stored["status"], stored["reason"], stored["attempt_count"]) == ("cancelled", "webhook_deleted", 0)

@@ -1,0 +1,236 @@
+"""In-memory stand-ins for the delivering side that keep the contracts of their ports. Touch nothing."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Collection, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from router.domain.delivery import Claim, DeliveryId, delivery_id
+from router.domain.event import AccountId, Event, EventKey, EventType
+from router.domain.outcome import Answer, SendResult
+from router.domain.webhook import Suspension, Webhook, WebhookId
+from router.ports import (
+    DeadLetter,
+    DefinitionChange,
+    DefinitionSnapshot,
+    Intake,
+    OutgoingRequest,
+    PlannedEvent,
+    Result,
+)
+
+NOW = datetime(2031, 1, 1, 12, tzinfo=UTC)
+ACCOUNT = AccountId("1042")
+
+
+def claim(
+    identity: str = "dlv_1",
+    *,
+    webhook: str = "wh_1",
+    event_type: EventType = EventType.CDR,
+    attempt_count: int = 0,
+    not_after: datetime | None = None,
+) -> Claim:
+    return Claim(
+        delivery_id=DeliveryId(identity),
+        event_key=EventKey("ev_1"),
+        fence=1,
+        account_id=ACCOUNT,
+        webhook_id=WebhookId(webhook),
+        event_id="evt_1",
+        event_type=event_type,
+        received_at=NOW,
+        attempt_count=attempt_count,
+        not_after=not_after,
+        payload=b"{}",
+    )
+
+
+def webhook(
+    identity: str = "wh_1",
+    *,
+    event_type: EventType = EventType.CDR,
+    enabled: bool = True,
+    suspension: Suspension | None = None,
+    failing_since: datetime | None = None,
+    problem: str | None = None,
+    url: str = "https://crm.example/hook",
+    secrets: tuple[bytes, ...] = (),
+) -> Webhook:
+    return Webhook(
+        id=WebhookId(identity),
+        account_id=ACCOUNT,
+        name="CRM",
+        url=url,
+        event_type=event_type,
+        enabled=enabled,
+        secrets=secrets,
+        problem=problem,
+        suspension=suspension,
+        failing_since=failing_since,
+    )
+
+
+def snapshot(*webhooks: Webhook, enabled: bool = True) -> DefinitionSnapshot:
+    accounts = frozenset({ACCOUNT}) if enabled else frozenset[AccountId]()
+    return DefinitionSnapshot(enabled_accounts=accounts, webhooks={each.id: each for each in webhooks})
+
+
+class FakeClock:
+    """`ports.Clock` that a test moves; sleeping moves it too."""
+
+    def __init__(self) -> None:
+        self.moment = NOW
+
+    def now(self) -> datetime:
+        return self.moment
+
+    def wall(self) -> float:
+        return self.moment.timestamp()
+
+    async def sleep(self, seconds: float) -> None:
+        self.moment += timedelta(seconds=seconds)
+
+
+@dataclass
+class FakeDeliveries:
+    """`ports.DeliveryStore` that remembers what it was told. `refuses` names events that it cannot store."""
+
+    refuses: set[str] = field(default_factory=set)
+    known: set[str] = field(default_factory=set)
+    admitted: list[PlannedEvent] = field(default_factory=list)
+    due: list[Claim] = field(default_factory=list)
+    recorded: list[Result] = field(default_factory=list)
+    lost: set[DeliveryId] = field(default_factory=set)
+    held: list[Claim] = field(default_factory=list)
+    woken: list[WebhookId | None] = field(default_factory=list)
+    cancelled: list[WebhookId] = field(default_factory=list)
+    renewed: list[Claim] = field(default_factory=list)
+    log: list[str] = field(default_factory=list)
+
+    async def admit(self, planned: Sequence[PlannedEvent]) -> Sequence[Claim]:
+        self.log.append("admit")
+        if any(plan.event.event_id in self.refuses for plan in planned):
+            raise ValueError("this event cannot be stored")
+        self.admitted += planned
+        fresh = [plan for plan in planned if plan.event.event_id not in self.known]
+        self.known.update(plan.event.event_id for plan in planned)
+        return [
+            _claim_of(plan.event, delivery.webhook_id)
+            for plan in fresh
+            for delivery in plan.deliveries
+            if delivery.leased
+        ]
+
+    async def claim(self, limit: int, *, except_for: Collection[WebhookId]) -> Sequence[Claim]:
+        taken = [each for each in self.due if each.webhook_id not in except_for][:limit]
+        self.due = [each for each in self.due if each not in taken]
+        return taken
+
+    async def record(self, results: Sequence[Result]) -> Sequence[Result]:
+        self.recorded += results
+        return [result for result in results if result.claim.delivery_id in self.lost]
+
+    async def renew(self, claims: Sequence[Claim]) -> None:
+        self.renewed += claims
+
+    async def release(self, claims: Sequence[Claim], *, due_in: timedelta = timedelta()) -> None:
+        self.due += claims
+
+    async def hold(self, claims: Sequence[Claim]) -> None:
+        self.held += claims
+
+    async def wake(self, webhook_id: WebhookId | None) -> int:
+        self.woken.append(webhook_id)
+        return 1
+
+    async def cancel(self, webhook_id: WebhookId) -> int:
+        self.cancelled.append(webhook_id)
+        return 1
+
+
+def _claim_of(event: Event, webhook_id: WebhookId) -> Claim:
+    return Claim(
+        delivery_id=delivery_id(event.key, webhook_id),
+        event_key=event.key,
+        fence=1,
+        account_id=event.account_id,
+        webhook_id=webhook_id,
+        event_id=event.event_id,
+        event_type=event.type,
+        received_at=event.received_at,
+        attempt_count=0,
+        not_after=None,
+        payload=event.payload,
+    )
+
+
+@dataclass
+class FakeDeadLetters:
+    """`ports.DeadLetterStore`."""
+
+    letters: list[DeadLetter] = field(default_factory=list)
+
+    async def bury(self, letters: Sequence[DeadLetter]) -> None:
+        self.letters += letters
+
+
+@dataclass
+class FakeDefinitions:
+    """`ports.DefinitionStore`: tells `news`, and remembers what the router made of the health of webhooks."""
+
+    stored: dict[WebhookId, Webhook] = field(default_factory=dict)
+    news: list[DefinitionSnapshot | Sequence[DefinitionChange]] = field(default_factory=list)
+    suspended: list[tuple[WebhookId, Suspension]] = field(default_factory=list)
+    failing: list[tuple[WebhookId, datetime]] = field(default_factory=list)
+    healthy: list[WebhookId] = field(default_factory=list)
+
+    async def follow(self) -> AsyncIterator[DefinitionSnapshot | Sequence[DefinitionChange]]:
+        for item in self.news:
+            yield item
+
+    async def fetch(self, webhook_id: WebhookId) -> Webhook | None:
+        return self.stored.get(webhook_id)
+
+    async def suspend(self, webhook_id: WebhookId, suspension: Suspension) -> None:
+        self.suspended.append((webhook_id, suspension))
+
+    async def mark_failing(self, webhook_id: WebhookId, since: datetime) -> None:
+        self.failing.append((webhook_id, since))
+
+    async def mark_healthy(self, webhook_id: WebhookId) -> None:
+        self.healthy.append(webhook_id)
+
+
+@dataclass
+class FakeSender:
+    """`ports.Sender` that gives the same answer to everybody."""
+
+    answer: SendResult = field(default_factory=lambda: Answer(status_code=200, body=b"ok", truncated=False))
+    requests: list[OutgoingRequest] = field(default_factory=list)
+
+    async def send(self, request: OutgoingRequest) -> SendResult:
+        self.requests.append(request)
+        return self.answer
+
+
+@dataclass
+class FakeSource:
+    """`ports.Source` with batches prepared beforehand. `log` is shared to see the order of store and ack."""
+
+    batches: list[list[Intake]]
+    log: list[str] = field(default_factory=list)
+    settled: list[Intake] = field(default_factory=list)
+
+    async def take(self, limit: int) -> Sequence[Intake]:
+        return self.batches.pop(0) if self.batches else []
+
+    async def settle(self, taken: Sequence[Intake]) -> None:
+        self.log.append("settle")
+        self.settled += taken
+
+
+def no_jitter() -> float:
+    """The draw that makes every wait the longest."""
+    return 1.0 - 2**-53

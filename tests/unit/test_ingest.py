@@ -1,0 +1,191 @@
+"""From messages to durable events and deliveries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+
+from router.application.definitions import DefinitionBook
+from router.application.health import WebhookHealth
+from router.application.ingest import Ingest
+from router.application.lanes import LaneLimits, Lanes
+from router.application.record import Recorder
+from router.application.timers import Timers
+from router.domain.delivery import DeliveryReason, DeliveryStatus
+from router.domain.event import Event, EventType, Rejection, RejectionReason
+from router.domain.matching import Verdict
+from router.domain.retry import End, Schedule
+from router.domain.webhook import Suspension, SuspensionReason
+from router.ports import DefinitionSnapshot, Intake, MessageProperties, RawMessage
+from router.telemetry.metrics import Metrics
+from tests.support.fakes_delivery import (
+    ACCOUNT,
+    NOW,
+    FakeClock,
+    FakeDeadLetters,
+    FakeDefinitions,
+    FakeDeliveries,
+    FakeSource,
+    snapshot,
+    webhook,
+)
+
+SCHEDULE = Schedule(timeout=timedelta(seconds=5), delays=(timedelta(seconds=1),), max_age=timedelta(seconds=30))
+RAW = RawMessage(
+    body=b"{}",
+    source="cdr",
+    exchange="cdr",
+    routing_key="cdr.created",
+    properties=MessageProperties(),
+    received_at=NOW,
+    redelivered=False,
+)
+
+
+def event(event_id: str) -> Event:
+    return Event(
+        account_id=ACCOUNT,
+        event_id=event_id,
+        type=EventType.CDR,
+        name=None,
+        occurred_at=NOW,
+        received_at=NOW,
+        call_id=None,
+        sequence=None,
+        tracking_number=None,
+        user_id=None,
+        number_keys=(),
+        payload=b"{}",
+        source="cdr",
+    )
+
+
+def intake(content: str | Rejection) -> Intake:
+    understood = event(content) if isinstance(content, str) else content
+    return Intake(content=understood, raw=replace(RAW), born_at=NOW, tag=None)
+
+
+@dataclass
+class World:
+    """One pass of `Ingest` over prepared batches."""
+
+    definitions: DefinitionSnapshot
+    queued_per_lane: int = 10
+    deliveries: FakeDeliveries = field(default_factory=FakeDeliveries)
+    letters: FakeDeadLetters = field(default_factory=FakeDeadLetters)
+
+    async def take_in(self, *batches: list[Intake]) -> FakeSource:
+        book, clock, metrics = DefinitionBook(), FakeClock(), Metrics("test")
+        book.load(self.definitions)
+        self.lanes = Lanes(LaneLimits(in_flight=10, in_flight_per_lane=10, queued_per_lane=self.queued_per_lane))
+        source = FakeSource(list(batches), self.deliveries.log)
+        health = WebhookHealth(book, FakeDefinitions(), clock, timedelta(days=5))
+        recorder = Recorder(
+            deliveries=self.deliveries,
+            health=health,
+            book=book,
+            lanes=self.lanes,
+            timers=Timers(self.lanes),
+            clock=clock,
+            metrics=metrics,
+        )
+        await Ingest(
+            source=source,
+            deliveries=self.deliveries,
+            dead_letters=self.letters,
+            book=book,
+            lanes=self.lanes,
+            recorder=recorder,
+            schedules=dict.fromkeys(EventType, SCHEDULE),
+            metrics=metrics,
+        ).run()
+        return source
+
+
+async def test_a_batch_is_acknowledged_only_after_it_is_stored() -> None:
+    world = World(snapshot(webhook()))
+
+    source = await world.take_in([intake("evt_1"), intake("evt_2")])
+
+    assert world.deliveries.log == ["admit", "settle"]
+    assert len(source.settled) == 2
+    assert world.lanes.held == 2
+
+
+async def test_an_event_is_planned_with_a_verdict_on_every_webhook_of_its_account() -> None:
+    world = World(snapshot(webhook("a"), webhook("b", enabled=False), webhook("c", event_type=EventType.CALL)))
+
+    await world.take_in([intake("evt_1")])
+
+    (plan,) = world.deliveries.admitted
+    assert dict(plan.trace) == {"a": Verdict.MATCHED, "b": Verdict.PAUSED, "c": Verdict.EVENT_TYPE}
+    assert [delivery.webhook_id for delivery in plan.deliveries] == ["a"]
+    assert plan.not_after == NOW + timedelta(seconds=30)
+
+
+async def test_an_account_that_is_off_gets_a_trace_and_no_delivery() -> None:
+    world = World(snapshot(webhook(), enabled=False))
+
+    await world.take_in([intake("evt_1")])
+
+    (plan,) = world.deliveries.admitted
+    assert (plan.account_enabled, list(plan.trace), list(plan.deliveries)) == (
+        False,
+        [("wh_1", Verdict.ACCOUNT_DISABLED)],
+        [],
+    )
+
+
+async def test_a_suspended_webhook_gets_a_delivery_that_has_failed_already() -> None:
+    suspended = webhook(suspension=Suspension(since=NOW, reason=SuspensionReason.GONE))
+    world = World(snapshot(suspended))
+
+    await world.take_in([intake("evt_1")])
+
+    (delivery,) = world.deliveries.admitted[0].deliveries
+    assert delivery.ended == End(status=DeliveryStatus.FAILED, reason=DeliveryReason.SUSPENDED)
+    assert not delivery.leased
+    assert world.lanes.held == 0
+
+
+async def test_what_does_not_fit_into_the_lane_is_left_to_the_store() -> None:
+    world = World(snapshot(webhook()), queued_per_lane=2)
+
+    await world.take_in([intake(f"evt_{number}") for number in range(3)])
+
+    leased = [delivery.leased for plan in world.deliveries.admitted for delivery in plan.deliveries]
+    assert leased == [True, True, False]
+    assert world.lanes.held == 2
+    assert world.lanes.overflowed
+
+
+async def test_a_duplicate_gives_its_place_back() -> None:
+    world = World(snapshot(webhook()), queued_per_lane=2)
+
+    await world.take_in([intake("evt_1")], [intake("evt_1")], [intake("evt_2")])
+
+    assert world.lanes.held == 2
+    assert [plan.deliveries[0].leased for plan in world.deliveries.admitted] == [True, True, True]
+
+
+async def test_what_cannot_be_understood_is_buried_and_acknowledged_with_the_rest() -> None:
+    rejection = Rejection(reason=RejectionReason.NOT_JSON, detail="at character 0")
+    world = World(snapshot(webhook()))
+
+    source = await world.take_in([intake(rejection), intake("evt_1")])
+
+    assert [letter.rejection for letter in world.letters.letters] == [rejection]
+    assert len(world.deliveries.admitted) == 1
+    assert len(source.settled) == 2
+
+
+async def test_an_event_that_the_store_refuses_is_parked_and_the_others_go_on() -> None:
+    world = World(snapshot(webhook()))
+    world.deliveries.refuses = {"evt_2"}
+
+    source = await world.take_in([intake("evt_1"), intake("evt_2"), intake("evt_3")])
+
+    assert [plan.event.event_id for plan in world.deliveries.admitted] == ["evt_1", "evt_3"]
+    assert [letter.rejection.reason for letter in world.letters.letters] == [RejectionReason.HANDLER_ERROR]
+    assert len(source.settled) == 3
+    assert world.lanes.held == 2
