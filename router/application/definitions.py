@@ -52,6 +52,8 @@ class DefinitionBook:
             account_id: _account(account_id, account_id in snapshot.enabled_accounts, webhooks)
             for account_id, webhooks in by_account.items()
         }
+        if not before and not accounts_before:
+            return []  # nothing was known, so nothing waits for this
         changed = {webhook_id for webhook_id in before if before[webhook_id] != self._webhooks.get(webhook_id)}
         for account_id in snapshot.enabled_accounts:
             if not accounts_before.get(account_id, NO_ACCOUNT).webhooks_enabled:

@@ -142,10 +142,9 @@ class RouterProcess:
         return time.monotonic() - started_at
 
     def explain(self) -> str:
-        """Why it ended: its last error, in its own words, else the end of its log."""
-        tail = log_tail(self.log, lines=30)
-        said = last_error(tail)
-        return f"the router ended with exit code {self.exit_code}: {said or tail or 'it said nothing'}"
+        """Why it ended: its last error in its own words, else its last line, and where the rest is."""
+        said = last_error(log_tail(self.log, lines=30)) or log_tail(self.log, lines=1) or "it said nothing"
+        return f"the router ended with exit code {self.exit_code}: {said} (log: {self.log})"
 
     async def stop(self) -> int:
         """Ask it to stop in order, then make it; its exit code."""

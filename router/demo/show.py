@@ -32,6 +32,7 @@ from router.demo.summary import Answers, Summary, summarise
 from router.demo.telephony import Platform
 from router.demo.watching import Watch
 from router.settings import Settings, load_settings
+from router.settings.layers import ENV_CONFIG, ENV_PREFIX, ENV_TEST_PREFIX
 from router.web.receiver import HOST, Receiver
 
 REFRESH_SECONDS: Final = 0.25
@@ -120,7 +121,7 @@ class Show:
             f"{api.url}; while it runs, try",
             paste=(
                 f"curl -s -H 'Authorization: Bearer {api.token}' '{api.url}/v1/deliveries?limit=5'",
-                f"webhook-router --config {shown(self._router.config)} deliveries list",
+                f"{unset_others()}webhook-router --config {shown(self._router.config)} deliveries list",
             ),
         )
 
@@ -192,6 +193,13 @@ def unused_port() -> socket.socket:
     holder = socket.socket()
     holder.bind((HOST, 0))
     return holder
+
+
+def unset_others() -> str:
+    """What goes before a command so that nothing in the environment goes over the demo's configuration file."""
+    kept = (ENV_CONFIG, "ROUTER_AMQP__URL")
+    names = [name for name, value in os.environ.items() if name.startswith(ENV_PREFIX) and value and name not in kept]
+    return "".join(f"{name}= " for name in sorted(names) if not name.startswith(ENV_TEST_PREFIX))
 
 
 def shown(path: Path) -> str:

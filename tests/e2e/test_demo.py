@@ -1,4 +1,4 @@
-"""The demo as its users run it: a process that shows a router at work, says how that went, and leaves nothing behind."""
+"""The demo as people run it: a process that shows a router at work, says how that went, and leaves nothing behind."""
 
 import asyncio
 import json
@@ -18,11 +18,7 @@ from typing import Any
 
 import aio_pika
 import psutil
-import pytest
 
-from router.adapters.embedded.errors import EmbeddedError
-from router.demo.broker import open_broker, private_node, probe
-from router.demo.compose import ComposeBroker, missing_part
 from router.demo.show import unused_port
 
 ROOT = Path(__file__).parents[2]
@@ -85,6 +81,8 @@ def demo(directory: Path, amqp_url: str, *arguments: str) -> Iterator[Demo]:
         wait_until(lambda: processes_of(directory) == [], 10)
     finally:
         process.kill()
+        if process.stdout is not None:
+            process.stdout.close()
         process.wait()
 
 
@@ -142,14 +140,15 @@ def test_what_it_tells_people_to_paste_works_and_ctrl_c_ends_it_in_order(vhost: 
     with demo(tmp_path, vhost) as running:
         running.until(r"delivered=[1-9]")
 
-        token, port, path = running.until(r"Bearer (\S+)' 'http://127\.0\.0\.1:(\d+)(/\S+)'").groups()
+        token, port, path = running.until(r"curl .*Bearer (\S+)' 'http://127\.0\.0\.1:(\d+)(/\S+)'").groups()
         status, page = get(int(port), path, token)
         assert (status, len(page["items"]) > 0) == (200, True)
-        command = running.until(r"webhook-router (--config \S+/demo/router\.toml deliveries list)")[1]
-        listed = router_command(tmp_path, vhost, *command.split(), "--json")
-        assert "deliver" in listed.stdout
+        command = running.until(r"(?m)^ +(.*)webhook-router( --config \S+ deliveries list)$")
+        listed = shell(tmp_path, vhost, f"{command[1]}{sys.executable} -m router{command[2]} --json")
+        assert listed.returncode == 0, listed.stderr
+        assert len(json.loads(listed.stdout)["items"]) > 0
 
-        other = router_command(tmp_path, vhost, "demo", "--seconds", "1")
+        other = shell(tmp_path, vhost, f"{sys.executable} -m router demo --seconds 1")
         assert (other.returncode, "another demo is running" in other.stderr) == (1, True)
 
         code, summary = running.end(signal.SIGINT)
@@ -176,9 +175,11 @@ def get(port: int, path: str, token: str) -> tuple[int, dict[str, Any]]:
         connection.close()
 
 
-def router_command(directory: Path, amqp_url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+def shell(directory: Path, amqp_url: str, command: str) -> subprocess.CompletedProcess[str]:
+    """What somebody types beside the demo, in the same surroundings."""
     return subprocess.run(
-        [sys.executable, "-m", "router", *arguments],
+        command,
+        shell=True,
         cwd=ROOT,
         env=environment(directory, amqp_url),
         capture_output=True,
@@ -279,93 +280,3 @@ def _read_rest(descriptor: int) -> bytes:
         return os.read(descriptor, 65_536)
     except OSError:
         return b""
-
-
-# --- brokers of the demo's own ---------------------------------------------------------------------
-
-
-@contextmanager
-def quiet(_: str) -> Iterator[None]:
-    yield
-
-
-def test_a_private_node_serves_for_the_length_of_the_demo(tmp_path: Path) -> None:
-    with open_broker(None, tmp_path, quiet, [private_node]) as broker:
-        assert probe(broker.url) is None
-        assert broker.origin.startswith("own RabbitMQ node at 127.0.0.1:")
-    assert probe(broker.url) is not None
-    assert processes_of(tmp_path) == []
-
-
-FAKE_DOCKER = """\
-#!/bin/sh
-echo "$@" >> {log}
-case "$*" in {fails}) echo "pull access denied" >&2; exit 1;; esac
-"""
-
-
-@pytest.fixture
-def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
-    """Puts a `docker` on the PATH that writes down what it is asked, and fails where its arguments match."""
-    project = tmp_path / "docker-compose.yml"
-    project.write_text("name: test\n")
-
-    def install(*, fails: str = "nothing") -> Path:
-        log, script = tmp_path / "docker.calls", tmp_path / "bin" / "docker"
-        script.parent.mkdir(exist_ok=True)
-        script.write_text(FAKE_DOCKER.format(log=log, fails=fails))
-        script.chmod(0o755)
-        monkeypatch.setenv("PATH", f"{script.parent}:{os.environ['PATH']}")
-        return log
-
-    return install
-
-
-@pytest.mark.parametrize(
-    ("fails", "missing"),
-    [("nothing", None), ("info*", "no Docker engine"), ("*version*", "docker has no compose")],
-)
-def test_docker_is_used_where_an_engine_with_compose_runs(
-    docker: Callable[..., Path], tmp_path: Path, fails: str, missing: str | None
-) -> None:
-    docker(fails=fails)
-    assert missing_part(tmp_path) == missing
-    assert missing_part(tmp_path / "elsewhere") == "there is no docker-compose.yml beside the program"
-
-
-def test_a_container_is_taken_away_in_the_end(docker: Callable[..., Path], tmp_path: Path) -> None:
-    calls = docker()
-    compose = ComposeBroker(project=tmp_path, directory=tmp_path)
-    compose.start(lambda: True)
-    assert calls.read_text().splitlines()[-1].endswith("up -d rabbitmq")
-    compose.stop()
-    assert calls.read_text().splitlines()[-1].endswith("down --volumes --timeout 5")
-
-
-def test_a_container_that_does_not_start_is_taken_away_at_once(docker: Callable[..., Path], tmp_path: Path) -> None:
-    calls = docker(fails="*up*")
-    with pytest.raises(EmbeddedError, match="docker compose up failed: pull access denied"):
-        ComposeBroker(project=tmp_path, directory=tmp_path).start(lambda: True)
-    assert " down " in calls.read_text().splitlines()[-1]
-
-
-STARTER = """
-import sys
-from pathlib import Path
-from router.demo.compose import ComposeBroker
-
-ComposeBroker(project=Path(sys.argv[1]), directory=Path(sys.argv[1])).start(lambda: True)
-print("up", flush=True)
-sys.stdin.read()
-"""
-
-
-def test_a_container_does_not_outlive_a_demo_that_was_killed(docker: Callable[..., Path], tmp_path: Path) -> None:
-    calls = docker()
-    with subprocess.Popen(
-        [sys.executable, "-c", STARTER, tmp_path], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as starter:
-        assert starter.stdout is not None
-        assert starter.stdout.readline() == "up\n"
-        starter.kill()
-    wait_until(lambda: " down " in calls.read_text(), 10)

@@ -275,9 +275,12 @@ class RouterProcess:
 
     async def ask_to_stop(self) -> int:
         """SIGTERM; the exit code."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGTERM)
+        self.terminate()
         return await self.ended(within_seconds=STOP_SECONDS)
+
+    def terminate(self) -> None:
+        """SIGTERM, and no waiting."""
+        os.kill(self.pid, signal.SIGTERM)
 
     async def ended(self, *, within_seconds: float) -> int:
         """The exit code, once the process has ended."""
@@ -356,9 +359,9 @@ class RouterProcess:
 
     # --- its API ---
 
-    async def get(self, path: str, **parameters: Any) -> tuple[int, Any]:
-        """Status and JSON of a GET with the admin's token; (0, None) while nobody listens."""
-        headers = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
+    async def get(self, path: str, *, token: str = ADMIN_TOKEN, **parameters: Any) -> tuple[int, Any]:
+        """Status and JSON of a GET, by default with the admin's token; (0, None) while nobody listens."""
+        headers = {"Authorization": f"Bearer {token}"}
         query = {
             name.rstrip("_"): str(value).lower() if isinstance(value, bool) else str(value)
             for name, value in parameters.items()

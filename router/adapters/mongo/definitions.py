@@ -8,9 +8,9 @@ ends in a full reload. Servers without change streams are polled.
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -32,6 +32,8 @@ log = structlog.get_logger("router.definitions")
 
 POLL_SECONDS: Final = 4.0
 """Between reloads where the server has no change streams; the contract promises 5 s."""
+GATHER_SECONDS: Final = 0.02
+"""How long the first change waits for others, so that a bulk of them is read at once."""
 BACKSTOP_SECONDS: Final = 60.0
 """Between reloads beside a change stream, should it ever miss something."""
 AWAIT_CHANGE_MS: Final = 1_000
@@ -46,6 +48,52 @@ _RAW: Final = CodecOptions(
 )
 RELOAD_STEP: Final = 500
 """Documents parsed between two turns of the event loop during a reload."""
+
+
+class _Changed:
+    """Keys of documents that changed and were not read yet, by collection."""
+
+    def __init__(self) -> None:
+        self._keys: dict[str, set[Any]] = {ACCOUNTS: set(), WEBHOOKS: set()}
+        self._news = asyncio.Event()
+
+    def add(self, collection: str, key: Any) -> None:
+        # A webhook's health is read together with it, and has its key.
+        self._keys[ACCOUNTS if collection == ACCOUNTS else WEBHOOKS].add(key)
+        self._news.set()
+
+    def end(self) -> None:
+        """Nothing more will come."""
+        self._news.set()
+
+    async def wait(self, seconds: float) -> bool:
+        """Whether there is something, after `seconds` at most."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._news.wait()
+        except TimeoutError:
+            return False
+        return any(self._keys.values())
+
+    def take(self) -> Mapping[str, Collection[Any]]:
+        taken, self._keys = self._keys, {ACCOUNTS: set(), WEBHOOKS: set()}
+        self._news.clear()
+        return taken
+
+
+async def _read(stream: Any, changed: _Changed) -> None:
+    """Note what changes, until the stream ends or a collection is dropped, renamed or the stream invalidated."""
+    try:
+        while stream.alive:
+            change = await stream.try_next()
+            if change is None:
+                await asyncio.sleep(PAUSE_SECONDS)
+            elif "documentKey" in change:
+                changed.add(change["ns"]["coll"], change["documentKey"]["_id"])
+            else:
+                return
+    finally:
+        changed.end()
 
 
 class MongoDefinitions:
@@ -85,25 +133,22 @@ class MongoDefinitions:
         ]
         async with self._database.watch(pipeline, max_await_time_ms=AWAIT_CHANGE_MS) as stream:
             # The stream stands before the load, so nothing falls between the two.
-            await stream.try_next()
             yield await self._persistently(self._load)
-            loaded_at = time.monotonic()
-            while stream.alive:
-                change = await stream.try_next()
-                if change is not None:
-                    changed = {WEBHOOKS: set[Any](), ACCOUNTS: set[Any]()}
-                    while change is not None:
-                        if "documentKey" not in change:  # dropped, renamed, invalidated
-                            return
-                        kind = ACCOUNTS if change["ns"]["coll"] == ACCOUNTS else WEBHOOKS
-                        changed[kind].add(change["documentKey"]["_id"])
-                        change = await stream.try_next() if len(changed[kind]) < RELOAD_STEP else None
-                    yield await self._persistently(lambda now=changed: self._changes(now))  # type: ignore[misc]
-                else:
-                    await asyncio.sleep(PAUSE_SECONDS)
-                if time.monotonic() - loaded_at > BACKSTOP_SECONDS:
-                    yield await self._persistently(self._load)
-                    loaded_at = time.monotonic()
+            changed = _Changed()
+            reading = asyncio.create_task(_read(stream, changed), name="definitions-stream")
+            try:
+                while True:
+                    if await changed.wait(BACKSTOP_SECONDS):
+                        await asyncio.sleep(GATHER_SECONDS)
+                        yield await self._persistently(partial(self._changes, changed.take()))
+                    elif reading.done():
+                        await reading  # raises what ended it
+                        return
+                    else:
+                        yield await self._persistently(self._load)
+            finally:
+                reading.cancel()
+                await asyncio.wait({reading})
 
     async def _poll(self) -> AsyncIterator[DefinitionSnapshot]:
         log.info("definitions_polled", every_seconds=POLL_SECONDS)
@@ -135,7 +180,7 @@ class MongoDefinitions:
             },
         )
 
-    async def _changes(self, changed: dict[str, set[Any]]) -> Sequence[DefinitionChange]:
+    async def _changes(self, changed: Mapping[str, Collection[Any]]) -> Sequence[DefinitionChange]:
         accounts = {
             document["_id"]: document async for document in self._accounts.find({"_id": {"$in": [*changed[ACCOUNTS]]}})
         }
