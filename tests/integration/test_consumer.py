@@ -284,9 +284,7 @@ async def test_a_publisher_cannot_pretend_another_origin(rabbit: Broker, names: 
     assert (item.raw.exchange, item.raw.routing_key) == (source.exchange, "cdr.created")
 
 
-async def test_messages_of_one_source_come_in_their_order_and_no_more_than_asked_for(
-    rabbit: Broker, names: str
-) -> None:
+async def test_messages_of_one_source_come_in_order_and_no_more_than_asked_for(rabbit: Broker, names: str) -> None:
     source = own(CDR, names)
     async with consuming(rabbit.url, source) as consumer:
         await publish(rabbit.url, source, *(body(number) for number in range(7)))
