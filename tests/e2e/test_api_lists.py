@@ -70,7 +70,7 @@ async def made(platform: Platform, router: RouterProcess) -> Made:
         accounts=accounts,
         webhooks=webhooks,
         events={event["id"]: event for event in published},
-        deliveries=deliveries,
+        deliveries=deliveries,  # type: ignore[arg-type]
     )
 
 

@@ -119,7 +119,7 @@ async def test_a_queue_with_other_arguments_is_named_with_what_it_has_and_what_w
 ) -> None:
     async with await aio_pika.connect(own_platform.amqp_url) as connection:
         channel = await connection.channel()
-        await channel.declare_queue(own_platform.queue("cdr"), durable=True, arguments=arguments)
+        await channel.declare_queue(own_platform.queue("cdr"), durable=True, arguments=arguments)  # type: ignore[arg-type]
     log = await refused(RouterProcess(own_platform, tmp_path), CONFIGURATION)
 
     (line,) = [line for line in log.splitlines() if "configuration_refused" in line]

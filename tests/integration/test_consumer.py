@@ -123,7 +123,7 @@ async def test_what_is_missing_is_declared_as_the_contract_says(vhost: str) -> N
         async with publisher(vhost) as channel:
             for name in ("call", "cdr", "user"):
                 await channel.declare_exchange(name, ExchangeType.TOPIC, durable=True)
-                await channel.declare_queue(f"webhook-router.{name}", durable=True, arguments=QUORUM)
+                await channel.declare_queue(f"webhook-router.{name}", durable=True, arguments=QUORUM)  # type: ignore[arg-type]
         for source in (CALL, CDR, USER):
             await publish(vhost, source, body(), key=f"{source.name}.any.thing")
         taken = await consumer.take(3)
