@@ -404,18 +404,6 @@ async def test_settling_on_a_connection_that_is_gone_is_counted_and_the_message_
 # --- what is lost ----------------------------------------------------------------------------------
 
 
-async def test_a_consumer_whose_queue_was_deleted_makes_it_again_and_consumes(rabbit: Broker, names: str) -> None:
-    source = own(CDR, names)
-    async with consuming(rabbit.url, source) as consumer:
-        async with publisher(rabbit.url) as channel:
-            await channel.queue_delete(source.queue)
-        await eventually(lambda: consumer.source.status() == {"cdr": False})
-        await eventually(lambda: consumer.source.status() == {"cdr": True})
-
-        await publish(rabbit.url, source, body())
-        assert ids(await consumer.take(1)) == ["evt_1"]
-
-
 async def test_what_had_arrived_on_a_lost_connection_is_not_taken_twice(rabbit: Broker, names: str) -> None:
     source = own(CDR, names)
     async with consuming(rabbit.url, source) as consumer:
