@@ -182,10 +182,6 @@ class Ledger:
     def unconfirmed(self) -> int:
         return len(self._unconfirmed)
 
-    def waiting_by_hook(self) -> Counter[str]:
-        """Where the deliveries are awaited that have not been taken yet."""
-        return Counter(hook_id for _, hook_id in self._awaited)
-
 
 def percentile(values: Iterable[float], share: float) -> float | None:
     """The nearest-rank percentile: the smallest value that `share` of them do not exceed; None without values."""

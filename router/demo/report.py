@@ -38,6 +38,8 @@ def print_summary(summary: Summary, *, as_json: bool) -> None:
         is_wrong = name in _MUST_BE_ZERO and value != "0"
         style = "bold red" if is_wrong else "bold green" if name in _MUST_BE_ZERO else "bold"
         grid.add_row(Text(f"  {name}"), Text(value, style), Text(meaning if explains else "", "dim"))
+    if is_terminal:
+        console.print()
     console.print(grid)
     console.print()
     if not summary.problems:

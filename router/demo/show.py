@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -37,6 +38,7 @@ from router.web.receiver import HOST, Receiver
 
 REFRESH_SECONDS: Final = 0.25
 EXIT_INTERRUPTED: Final = 130
+PROGRAM: Final = "webhook-router"
 _ACCOUNTS_FROM: Final = 10_000
 _ACCOUNT_IDS: Final = 80_000
 
@@ -121,7 +123,7 @@ class Show:
             f"{api.url}; while it runs, try",
             paste=(
                 f"curl -s -H 'Authorization: Bearer {api.token}' '{api.url}/v1/deliveries?limit=5'",
-                f"{unset_others()}webhook-router --config {shown(self._router.config)} deliveries list",
+                f"{unset_others()}{program()} --config {shown(self._router.config)} deliveries list",
             ),
         )
 
@@ -200,6 +202,15 @@ def unset_others() -> str:
     kept = (ENV_CONFIG, "ROUTER_AMQP__URL")
     names = [name for name, value in os.environ.items() if name.startswith(ENV_PREFIX) and value and name not in kept]
     return "".join(f"{name}= " for name in sorted(names) if not name.startswith(ENV_TEST_PREFIX))
+
+
+def program() -> str:
+    """How this program is started from where we are: its name where the shell finds it, else the way we came."""
+    script = Path(sys.argv[0])
+    if script.name != PROGRAM:
+        return f"{shown(Path(sys.executable))} -m router"
+    found = shutil.which(PROGRAM)
+    return PROGRAM if found and script.exists() and Path(found).samefile(script) else shown(script)
 
 
 def shown(path: Path) -> str:

@@ -196,11 +196,6 @@ class Platform:
             "user_id": user.id if user else None,
             "data": data,
         }
-        headers: dict[str, str | int | bool] = {"schema": "1", "account_id": customer.account_id}
-        if number:
-            headers["tracking_number_id"] = number.id
-        if user:
-            headers["user_id"] = user.id
         key = "user.action" if event_type == "user" else name
         return Publication(
             event_id=event_id,
@@ -215,7 +210,7 @@ class Platform:
                 message_id=event_id,
                 type=event_type,
                 timestamp=now.replace(microsecond=0),
-                headers=headers,
+                headers=_headers(customer, number, user),
             ),
         )
 
@@ -242,6 +237,15 @@ def _call_data(call: _Call) -> _Body:
         "redirection_number": call.redirection,
         "source": call.number.source,
     }
+
+
+def _headers(customer: Customer, number: TrackingNumber | None, user: User | None) -> dict[str, str | int | bool]:
+    headers: dict[str, str | int | bool] = {"schema": "1", "account_id": customer.account_id}
+    if number:
+        headers["tracking_number_id"] = number.id
+    if user:
+        headers["user_id"] = user.id
+    return headers
 
 
 def _time(moment: datetime) -> str:

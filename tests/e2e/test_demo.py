@@ -18,7 +18,9 @@ from typing import Any
 
 import aio_pika
 import psutil
+import pytest
 
+from router.adapters.embedded.broker import RabbitNode
 from router.demo.show import unused_port
 
 ROOT = Path(__file__).parents[2]
@@ -143,8 +145,8 @@ def test_what_it_tells_people_to_paste_works_and_ctrl_c_ends_it_in_order(vhost: 
         token, port, path = running.until(r"curl .*Bearer (\S+)' 'http://127\.0\.0\.1:(\d+)(/\S+)'").groups()
         status, page = get(int(port), path, token)
         assert (status, len(page["items"]) > 0) == (200, True)
-        command = running.until(r"(?m)^ +(.*)webhook-router( --config \S+ deliveries list)$")
-        listed = shell(tmp_path, vhost, f"{command[1]}{sys.executable} -m router{command[2]} --json")
+        command = running.until(r"(?m)^ +(\S.* --config \S+ deliveries list)$")[1]
+        listed = shell(tmp_path, vhost, f"{command} --json")
         assert listed.returncode == 0, listed.stderr
         assert len(json.loads(listed.stdout)["items"]) > 0
 
@@ -163,6 +165,19 @@ def test_sigterm_ends_it_in_order_too(vhost: str, tmp_path: Path) -> None:
         code, summary = running.end(signal.SIGTERM)
         assert code == 0, running.said
         assert_all_is_well(summary)
+
+
+@pytest.mark.slow
+def test_an_outage_of_the_broker_loses_nothing(own_rabbit: RabbitNode, tmp_path: Path) -> None:
+    with demo(tmp_path, own_rabbit.url, "--rate", "20") as running:
+        running.until(r"delivered=[1-9]")
+        own_rabbit.kill()
+        own_rabbit.start()
+        running.until(r"published=[1-9]\d\d")  # at this rate not before it is back
+        code, summary = running.end(signal.SIGINT)
+        assert code == 0, running.said
+        assert_all_is_well(summary)
+        assert summary["unconfirmed"] == 0
 
 
 def get(port: int, path: str, token: str) -> tuple[int, dict[str, Any]]:
