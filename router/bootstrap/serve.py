@@ -45,6 +45,7 @@ class Readiness:
         self.store: Store | None = None
         self.worker: Worker | None = None
         self.processes: WorkerProcesses | None = None
+        self.started = False
         self.stopping = False
 
     def checks(self) -> Mapping[str, bool]:
@@ -53,6 +54,8 @@ class Readiness:
             checks.update(self.worker.checks())
         if self.processes is not None:
             checks["workers"] = self.processes.are_ready()
+        # Before the parts are there, none of them could say that it is not ready.
+        checks["started"] = self.started
         checks["not_stopping"] = not self.stopping
         return checks
 
@@ -98,6 +101,7 @@ class _Daemon:
             return EXIT_CONFIGURATION
         if not started:
             return EXIT_OK
+        self._readiness.started = True
         systemd.notify("READY=1")
         log.info("ready")
         exit_code = await supervisor.watch()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import pymongo
 import pytest
 import pytest_asyncio
 
@@ -25,6 +28,7 @@ from router.ports import PlannedDelivery, PlannedEvent, Result
 NOW = datetime(2031, 1, 1, 12, tzinfo=UTC)
 WEBHOOK = WebhookId("wh_1")
 DELIVERED = End(status=DeliveryStatus.DELIVERED)
+EXCEEDED_TIME_LIMIT = 262
 
 
 class StoppedClock:
@@ -206,6 +210,22 @@ async def test_two_workers_that_claim_at_once_share_nothing(world: World) -> Non
     assert list(second) == []
 
 
+async def test_workers_that_race_for_what_is_due_take_each_delivery_once(world: World) -> None:
+    await world.one.admit([plan(event(f"evt_{number}"), leased=False) for number in range(100)])
+
+    async def take_all(worker: MongoDeliveries) -> list[Claim]:
+        taken: list[Claim] = []
+        # One that finds only what the other was faster to take comes back with nothing, and tries again.
+        for _ in range(100):
+            taken += await worker.claim(7, except_for=())
+        return taken
+
+    first, second = await asyncio.gather(take_all(world.one), take_all(world.two))
+
+    assert len({claim.delivery_id for claim in [*first, *second]}) == len(first) + len(second) == 100
+    assert {claim.fence for claim in [*first, *second]} == {1}
+
+
 async def test_a_delivery_whose_event_is_gone_ends_as_too_old(world: World) -> None:
     await world.one.admit([plan(leased=False)])
     await world.database["events"].delete_many({})
@@ -275,6 +295,18 @@ async def test_a_renewed_claim_stays_and_a_released_one_goes(world: World) -> No
     assert len(await world.two.claim(10, except_for=())) == 1
 
 
+async def test_a_retry_that_is_released_keeps_its_time(world: World) -> None:
+    (claim,) = await world.one.admit([plan()])
+    later = NOW + timedelta(seconds=4)
+    await world.one.record([Result(claim=claim, attempt=attempt(1), next=Again(at=later), keep_lease=True)])
+
+    await world.one.release([replace(claim, attempt_count=1)])
+
+    assert await world.two.claim(10, except_for=()) == ()
+    world.clock.moment = later
+    assert len(await world.two.claim(10, except_for=())) == 1
+
+
 async def test_releasing_what_has_ended_does_not_bring_it_back(world: World) -> None:
     (claim,) = await world.one.admit([plan()])
     await world.one.record([Result(claim=claim, attempt=attempt(1), next=DELIVERED)])
@@ -314,3 +346,69 @@ async def test_a_cancelled_delivery_stays_cancelled_whatever_was_in_flight(world
     assert len(lost) == 1
     stored = await world.document(claim)
     assert (stored["status"], stored["reason"], stored["attempt_count"]) == ("cancelled", "webhook_deleted", 0)
+
+
+# --- replies that are lost -------------------------------------------------------------------------
+
+
+@contextmanager
+def unconfirmed(client: pymongo.MongoClient[dict[str, object]], command: str, *, times: int) -> Iterator[None]:
+    """The next commands of that name are applied, and then answered with an error that says nothing of it."""
+    data = {
+        "failCommands": [command],
+        "writeConcernError": {"code": 64, "errmsg": "waiting for replication timed out"},
+        "appName": "webhook-router",
+    }
+    client.admin.command({"configureFailPoint": "failCommand", "mode": {"times": times}, "data": data})
+    try:
+        yield
+    finally:
+        client.admin.command({"configureFailPoint": "failCommand", "mode": "off"})
+
+
+@pytest.mark.parametrize("times", [1, 2, 3], ids=["event", "event twice", "event and delivery"])
+async def test_admitting_without_a_reply_is_repeated_and_doubles_nothing(
+    world: World, mongo_client: pymongo.MongoClient[dict[str, object]], times: int
+) -> None:
+    plans = [plan(event(f"evt_{number}"), WEBHOOK, WebhookId("wh_2")) for number in range(3)]
+    with unconfirmed(mongo_client, "insert", times=times):
+        held = await world.one.admit(plans)
+
+    assert await world.database["events"].count_documents({}) == 3
+    assert await world.database["deliveries"].count_documents({"status": "pending"}) == 6
+    # What is not held now is found by anybody, if not before the lease is over.
+    world.clock.moment += LEASE
+    found = await world.two.claim(10, except_for=())
+    assert len({claim.delivery_id for claim in found}) == 6
+    assert {claim.delivery_id for claim in held} <= {claim.delivery_id for claim in found}
+
+
+async def test_recording_without_a_reply_is_repeated_and_counts_once(
+    world: World, mongo_client: pymongo.MongoClient[dict[str, object]]
+) -> None:
+    claims = await world.one.admit([plan(event(f"evt_{number}")) for number in range(3)])
+    results = [Result(claim=claim, attempt=attempt(1), next=Again(at=NOW), keep_lease=True) for claim in claims]
+    with unconfirmed(mongo_client, "update", times=2):
+        assert list(await world.one.record(results)) == []
+
+    for claim in claims:
+        stored = await world.document(claim)
+        assert (stored["attempt_count"], len(stored["attempts"])) == (1, 1)
+
+
+async def test_a_server_that_refuses_for_a_while_is_asked_again(
+    world: World, mongo_client: pymongo.MongoClient[dict[str, object]]
+) -> None:
+    (claim,) = await world.one.admit([plan()])
+    far = Again(at=NOW + timedelta(minutes=10))
+    data = {"failCommands": ["update", "find"], "errorCode": EXCEEDED_TIME_LIMIT, "appName": "webhook-router"}
+    mongo_client.admin.command({"configureFailPoint": "failCommand", "mode": {"times": 3}, "data": data})
+    try:
+        assert list(await world.one.record([Result(claim=claim, attempt=attempt(1), next=far)])) == []
+        mongo_client.admin.command({"configureFailPoint": "failCommand", "mode": {"times": 3}, "data": data})
+        assert await world.one.cancel(WEBHOOK) == 1
+    finally:
+        mongo_client.admin.command({"configureFailPoint": "failCommand", "mode": "off"})
+
+    stored = await world.document(claim)
+    assert (stored["status"], stored["attempt_count"]) == ("cancelled", 1)

@@ -15,10 +15,11 @@ import pytest_asyncio
 from aio_pika.exceptions import AMQPError
 
 from router.adapters.embedded.broker import RabbitNode
+from router.adapters.embedded.store import EmbeddedStore
 from tests.support.events import encode, make_event
 from tests.support.http_server import Exchange, ScriptedServer, answer
 from tests.support.router_process import Platform, RouterProcess, wait_for
-from tests.support.servers import unique
+from tests.support.servers import Broker, unique
 
 UNAVAILABLE = answer(503)
 MAX_IN_FLIGHT_PER_WEBHOOK = 16
@@ -116,22 +117,21 @@ async def holds_no_message(platform: Platform, event_type: str) -> bool:
 
 
 @pytest.mark.slow
-async def test_broker_that_is_killed_comes_back_to_a_router_that_consumes(
+async def test_router_that_is_stopped_while_the_broker_is_away_stops_clean_and_goes_on_later(
     fragile_platform: Platform, own_node: RabbitNode, tmp_path: Path, server: ScriptedServer
 ) -> None:
     account = fragile_platform.enable_account()
     fragile_platform.define_webhook(account, to=server.url)
+    events = [make_event(account) for _ in range(50)]
     async with RouterProcess(fragile_platform, tmp_path) as router:
-        events = [make_event(account) for _ in range(50)]
         await fragile_platform.publish(*events[:25])
-        await server.received(1)
         # A quorum queue needs a moment before it survives a power cut.
         await all_delivered(router, account, 25)
-        await asyncio.sleep(2)  # RabbitMQ 3.10 writes down every 0.5 s whose log is whose
         own_node.kill()
         await wait_for(lambda: has_status(router, "/readyz", 503))
-        own_node.start()  # on this thread: the node ends with the one that started it
-        await wait_for(router.is_ready)
+        await router.stop()
+        await asyncio.to_thread(own_node.start)
+        await router.start()
         await fragile_platform.publish(*events[25:])
         await all_delivered(router, account, 50)
 
@@ -381,6 +381,46 @@ async def test_router_that_slept_too_long_records_nothing_over_its_successor(
 
 
 # --- the store -------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+async def test_store_that_is_killed_while_events_flow_loses_nothing(rabbit: Broker, tmp_path: Path) -> None:
+    """The router waits for it and turns nothing away."""
+    store = await EmbeddedStore.open(tmp_path)
+    replies = [UNAVAILABLE]
+    with pymongo.MongoClient[dict[str, object]](store.url, tz_aware=True) as client:
+        platform = Platform(amqp_url=rabbit.url, mongo_url=store.url, database=client[unique("test_")])
+        account = platform.enable_account()
+        settings = {"ROUTER_DELIVERY__USER__RETRY_DELAYS_SECONDS": str([1] * 50)}
+        async with ScriptedServer(
+            route=lambda request: answer(200) if request.header("x-webhook-event") == "cdr" else replies[-1]
+        ) as server:
+            for kind in ("cdr", "user"):
+                platform.define_webhook(account, to=server.url, event_type=kind)
+            events = [make_event(account) for _ in range(90)]
+            retried = make_event(account, "user")
+            async with RouterProcess(platform, tmp_path, **settings) as router:
+                await platform.publish(*events[:30], retried)
+                await server.received(10)
+                assert store._server is not None
+                store._server.kill()
+                await store.close()
+                await platform.publish(*events[30:60])
+                await wait_for(lambda: has_status(router, "/readyz", 503))
+                assert (await router.get("/livez"))[0] == 200
+                store = await EmbeddedStore.open(tmp_path)
+                await wait_for(router.is_ready)
+                await platform.publish(*events[60:])
+                replies.append(answer(200))
+                await all_delivered(router, account, 91)
+                letters = await router.api("/v1/dead-letters")
+        await platform.close()
+    await store.close()
+
+    assert letters["items"] == []
+    counts = ids_of(server)
+    assert counts.pop(retried["id"]) >= 2
+    assert counts == Counter(event["id"] for event in events)
 
 
 async def test_duplicates_in_one_batch_are_one_delivery_with_one_body(

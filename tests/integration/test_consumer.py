@@ -13,7 +13,7 @@ from typing import Any
 import aio_pika
 import pytest
 from aio_pika import ExchangeType
-from aio_pika.abc import AbstractChannel
+from aio_pika.abc import AbstractChannel, AbstractConnection
 from aiormq.exceptions import ChannelPreconditionFailed
 
 from router.adapters.rabbitmq.config import BrokerConfig, SourceConfig
@@ -55,6 +55,18 @@ class Consumer:
             while len(taken) < count:
                 taken += await self.source.take(count - len(taken))
         return taken
+
+    @property
+    def connection(self) -> AbstractConnection:
+        """That of the first source."""
+        connection = self.source._subscriptions[0]._connection
+        assert connection is not None
+        return connection
+
+    async def until_consuming_on_another(self, connection: AbstractConnection) -> None:
+        """Returns once the first source consumes on a connection other than this one, which it lost."""
+        (first, *_) = self.source._subscriptions
+        await eventually(lambda: first.is_alive and first._connection not in (None, connection))
 
     async def until_waiting(self, count: int) -> None:
         """Returns once `count` messages have arrived and are not taken."""
@@ -387,9 +399,7 @@ async def test_settling_on_a_connection_that_is_gone_is_counted_and_the_message_
     async with consuming(rabbit.url, source) as consumer:
         await publish(rabbit.url, source, body())
         first = await consumer.take(1)
-        connection = consumer.source._subscriptions[0]._connection
-        assert connection is not None
-        await connection.close()
+        await consumer.connection.close()
 
         again = await consumer.take(1)
         await consumer.source.settle(first)
@@ -404,15 +414,26 @@ async def test_settling_on_a_connection_that_is_gone_is_counted_and_the_message_
 # --- what is lost ----------------------------------------------------------------------------------
 
 
+async def test_a_consumer_whose_queue_was_deleted_makes_it_again_and_consumes(rabbit: Broker, names: str) -> None:
+    source = own(CDR, names)
+    async with consuming(rabbit.url, source) as consumer:
+        lost = consumer.connection
+        async with publisher(rabbit.url) as channel:
+            await channel.queue_delete(source.queue)
+        await consumer.until_consuming_on_another(lost)
+
+        await publish(rabbit.url, source, body())
+        assert ids(await consumer.take(1)) == ["evt_1"]
+
+
 async def test_what_had_arrived_on_a_lost_connection_is_not_taken_twice(rabbit: Broker, names: str) -> None:
     source = own(CDR, names)
     async with consuming(rabbit.url, source) as consumer:
         await publish(rabbit.url, source, body(1), body(2))
         await consumer.until_waiting(2)
-        connection = consumer.source._subscriptions[0]._connection
-        assert connection is not None
-        await connection.close()
-        await eventually(lambda: consumer.source.status() == {"cdr": False})
+        lost = consumer.connection
+        await lost.close()
+        await consumer.until_consuming_on_another(lost)
         await consumer.until_waiting(2)
 
         taken = await consumer.take(2)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import aclosing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -151,6 +151,56 @@ async def test_a_collection_that_is_dropped_is_read_anew(
     while not isinstance(found := await heard(news), DefinitionSnapshot):
         continue
     assert found.webhooks == {}
+
+
+async def test_changes_just_before_the_stream_ends_hide_no_reload(
+    followed: tuple[MongoDefinitions, AsyncIterator[News]], mongo_client: Any, mongo_database: str
+) -> None:
+    """Both arrive together: what was changed is read, and the whole right after it."""
+    _, news = followed
+    stored = mongo_client[mongo_database]
+    stored.webhooks.insert_one({"_id": "wh_1", **DEFINITION})
+    await heard(news)
+
+    stored.accounts.insert_one({"_id": "1042", "webhooks_enabled": True})
+    stored.webhooks.drop()
+
+    while not isinstance(found := await heard(news), DefinitionSnapshot):
+        continue
+    assert found.webhooks == {}
+    assert found.enabled_accounts == {"1042"}
+
+
+async def test_a_stream_whose_history_is_lost_ends_in_a_reload(
+    followed: tuple[MongoDefinitions, AsyncIterator[News]], mongo_client: Any, mongo_database: str
+) -> None:
+    _, news = followed
+    stored = mongo_client[mongo_database]
+    assert isinstance(await heard(news), DefinitionSnapshot)
+
+    with failing_commands(mongo_client, "getMore", 286):
+        while not isinstance(found := await heard(news), DefinitionSnapshot):
+            continue
+    assert found.webhooks == {}
+
+    stored.webhooks.insert_one({"_id": "wh_1", **DEFINITION})
+    while not (isinstance(found, DefinitionSnapshot) and found.webhooks) and not _is_about(found, "wh_1"):
+        found = await heard(news)
+
+
+def _is_about(news: News, webhook_id: str) -> bool:
+    return not isinstance(news, DefinitionSnapshot) and any(each.webhook_id == webhook_id for each in news)
+
+
+@contextmanager
+def failing_commands(client: Any, command: str, code: int) -> Iterator[None]:
+    """The next commands of that name by a router fail with that code, until the end."""
+    data = {"failCommands": [command], "errorCode": code, "appName": "webhook-router"}
+    client.admin.command({"configureFailPoint": "failCommand", "mode": {"times": 3}, "data": data})
+    try:
+        yield
+    finally:
+        client.admin.command({"configureFailPoint": "failCommand", "mode": "off"})
 
 
 async def test_a_server_without_change_streams_is_polled(tmp_path: Path) -> None:

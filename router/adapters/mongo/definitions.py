@@ -56,6 +56,7 @@ class _Changed:
     def __init__(self) -> None:
         self._keys: dict[str, set[Any]] = {ACCOUNTS: set(), WEBHOOKS: set()}
         self._news = asyncio.Event()
+        self._has_ended = False
 
     def add(self, collection: str, key: Any) -> None:
         # A webhook's health is read together with it, and has its key.
@@ -63,7 +64,8 @@ class _Changed:
         self._news.set()
 
     def end(self) -> None:
-        """Nothing more will come."""
+        """Nothing more will come, so nobody need wait for it."""
+        self._has_ended = True
         self._news.set()
 
     async def wait(self, seconds: float) -> bool:
@@ -77,7 +79,8 @@ class _Changed:
 
     def take(self) -> Mapping[str, Collection[Any]]:
         taken, self._keys = self._keys, {ACCOUNTS: set(), WEBHOOKS: set()}
-        self._news.clear()
+        if not self._has_ended:
+            self._news.clear()
         return taken
 
 

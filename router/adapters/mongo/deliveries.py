@@ -246,9 +246,11 @@ class MongoDeliveries:
         await self._update_owned(claims, {"$set": {"due_at": self._clock.now() + LEASE}})
 
     async def release(self, claims: Sequence[Claim], *, due_in: timedelta = timedelta()) -> None:
-        await self._update_owned(claims, {"$set": {"due_at": self._clock.now() + due_in, "lease.owner": None}})
+        # A retry that rested in memory keeps its time.
+        due_at = {"$max": [self._clock.now() + due_in, "$next_attempt_at"]}
+        await self._update_owned(claims, [{"$set": {"due_at": due_at, "lease.owner": None}}])
 
-    async def _update_owned(self, claims: Sequence[Claim], update: Document) -> None:
+    async def _update_owned(self, claims: Sequence[Claim], update: Document | list[Document]) -> None:
         # Only pending documents have `due_at`: one that ended meanwhile must not become due again.
         owned = {
             "_id": {"$in": [claim.delivery_id for claim in claims]},

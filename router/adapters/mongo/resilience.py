@@ -79,6 +79,10 @@ class Persistent:
         return result
 
     async def _repeat(self, call: Callable[[], Awaitable[T]]) -> T:
+        async def again() -> T:
+            # The library awaits only what it sees to be a coroutine function, and `call` may be a lambda.
+            return await call()
+
         waits = wait_random_exponential(multiplier=FIRST_WAIT_SECONDS, max=MAX_WAIT_SECONDS)
         await asyncio.sleep(FIRST_WAIT_SECONDS)
-        return await AsyncRetrying(wait=waits, retry=retry_if_exception(_is_worth_repeating), reraise=True)(call)
+        return await AsyncRetrying(wait=waits, retry=retry_if_exception(_is_worth_repeating), reraise=True)(again)

@@ -7,7 +7,7 @@ import asyncio
 import aio_pika
 from aio_pika.abc import AbstractConnection
 from aio_pika.exceptions import AMQPError, AuthenticationError, ProbableAuthenticationError
-from aiormq.exceptions import AMQPConnectionError, ConnectionNotAllowed
+from aiormq.exceptions import AMQPConnectionError, ConnectionNotAllowed, InvalidFrameError
 
 from router.adapters.rabbitmq.config import BrokerConfig
 from router.adapters.rabbitmq.wire import read_unreadable_fields
@@ -35,6 +35,8 @@ def translate(error: BaseException) -> RouterError:
     """One clear sentence for a connection failure; never the URL, which holds the password."""
     if isinstance(error, AuthenticationError | ProbableAuthenticationError):
         return ConfigurationRefused("RabbitMQ refuses the user or password in amqp.url")
-    if isinstance(error, ConnectionNotAllowed):
+    # The client expects an open-ok and says of the close that it got no more than that it was none.
+    not_opened = isinstance(error, InvalidFrameError) and "Connection.OpenOk" in str(error)
+    if not_opened or isinstance(error, ConnectionNotAllowed):
         return ConfigurationRefused("RabbitMQ refuses the virtual host in amqp.url, or the user's access to it")
     return DependencyUnavailable(f"RabbitMQ cannot be reached at amqp.url ({type(error).__name__})")

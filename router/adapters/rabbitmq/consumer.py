@@ -33,6 +33,8 @@ log = structlog.get_logger("router.amqp")
 FIRST_WAIT_SECONDS: Final = 0.2
 MAX_WAIT_SECONDS: Final = 5.0
 CLOSE_TIMEOUT_SECONDS: Final = 3.0
+SUBSCRIBE_TIMEOUT_SECONDS: Final = 8.0
+"""From the connection to the consumer; several such tries fit into the patience of a start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,17 +97,9 @@ class Subscription:
         self._lost.clear()
         try:
             self._connection = await connect(self._broker, f"webhook-router {self.source.name}")
-            self._backlog = await declare(self._connection, self.source)
-            channel = await self._connection.channel(publisher_confirms=False)
-            await channel.set_qos(prefetch_count=self.source.prefetch)
-            self._unsettled = 0
-            # The client's own consumer would make two tasks and a large object for each message.
-            self._channel = await channel.get_underlay_channel()
-            channel.close_callbacks.add(lambda *_: self._lost.set())
-            self._connection.close_callbacks.add(lambda *_: self._lost.set())
-            self._channel.on_consumer_cancel_callbacks.add(self._on_cancel)
-            consuming = await self._channel.basic_consume(self.source.queue, self._on_delivered)
-            self._consumer_tag = consuming.consumer_tag
+            # A queue whose leader is not up yet may answer nothing at all to a consumer, for ever.
+            async with asyncio.timeout(SUBSCRIBE_TIMEOUT_SECONDS):
+                await self._consume(self._connection)
         except RouterError:
             await self._disconnect()
             raise
@@ -116,6 +110,19 @@ class Subscription:
         self.refusal = None
         self.ready.set()
         log.info("consuming", source=self.source.name, queue=self.source.queue, backlog=self._backlog)
+
+    async def _consume(self, connection: AbstractConnection) -> None:
+        self._backlog = await declare(connection, self.source)
+        channel = await connection.channel(publisher_confirms=False)
+        await channel.set_qos(prefetch_count=self.source.prefetch)
+        self._unsettled = 0
+        # The client's own consumer would make two tasks and a large object for each message.
+        self._channel = await channel.get_underlay_channel()
+        channel.close_callbacks.add(lambda *_: self._lost.set())
+        connection.close_callbacks.add(lambda *_: self._lost.set())
+        self._channel.on_consumer_cancel_callbacks.add(self._on_cancel)
+        consuming = await self._channel.basic_consume(self.source.queue, self._on_delivered)
+        self._consumer_tag = consuming.consumer_tag
 
     def _note(self, error: BaseException | None) -> None:
         if isinstance(error, ConfigurationRefused):

@@ -1,0 +1,114 @@
+"""Calls to the store that are repeated until they succeed. The driver's errors are real, the calls are not."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+from pymongo.errors import AutoReconnect, BulkWriteError, DocumentTooLarge, OperationFailure, PyMongoError
+
+from router.adapters.mongo import resilience
+from router.adapters.mongo.resilience import Persistent, StoreHealth
+
+
+@pytest.fixture(autouse=True)
+def _without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resilience, "FIRST_WAIT_SECONDS", 0)
+    monkeypatch.setattr(resilience, "MAX_WAIT_SECONDS", 0)
+
+
+class Call:
+    """A call that raises `errors` one after the other, and then returns its number."""
+
+    def __init__(self, *errors: PyMongoError) -> None:
+        self._errors = list(errors)
+        self.count = 0
+
+    async def __call__(self) -> int:
+        self.count += 1
+        if self._errors:
+            raise self._errors.pop(0)
+        return self.count
+
+
+def as_it_is(call: Call) -> Callable[[], Awaitable[int]]:
+    return call
+
+
+def as_a_method(call: Call) -> Callable[[], Awaitable[int]]:
+    return call.__call__
+
+
+def as_a_lambda(call: Call) -> Callable[[], Awaitable[int]]:
+    return call
+
+
+@pytest.mark.parametrize("form", [as_it_is, as_a_method, as_a_lambda])
+@pytest.mark.parametrize("failures", [0, 1, 2, 5])
+async def test_every_form_of_a_call_is_awaited_each_time_until_it_succeeds(
+    form: Callable[[Call], Callable[[], Awaitable[int]]], failures: int
+) -> None:
+    call = Call(*[AutoReconnect("gone") for _ in range(failures)])
+
+    assert await Persistent(StoreHealth())(form(call)) == failures + 1
+
+
+def bulk_error(*codes: int, concern: bool = False) -> BulkWriteError:
+    return BulkWriteError(
+        {
+            "writeErrors": [{"index": 0, "code": code} for code in codes],
+            "writeConcernErrors": [{"code": 64}] if concern else [],
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "is_repeated"),
+    [
+        (AutoReconnect("gone"), True),
+        (OperationFailure("stepped down", 189), True),
+        (OperationFailure("too slow", 262), True),
+        (OperationFailure("credentials", 18), False),
+        (DocumentTooLarge("17 MiB"), False),
+        (bulk_error(concern=True), True),
+        (bulk_error(91), True),
+        (bulk_error(91, 121), False),
+        (bulk_error(121), False),
+    ],
+    ids=repr,
+)
+async def test_only_what_repeating_can_mend_is_repeated(error: PyMongoError, is_repeated: bool) -> None:
+    call = Call(error)
+    persistently = Persistent(StoreHealth())
+
+    if is_repeated:
+        assert await persistently(call) == 2
+    else:
+        with pytest.raises(type(error)):
+            await persistently(call)
+        assert call.count == 1
+
+
+async def test_an_error_that_cannot_be_mended_ends_the_repetition() -> None:
+    call = Call(AutoReconnect("gone"), DocumentTooLarge("17 MiB"))
+
+    with pytest.raises(DocumentTooLarge):
+        await Persistent(StoreHealth())(call)
+    assert call.count == 2
+
+
+async def test_health_shows_an_outage_from_the_first_failure_to_the_next_success() -> None:
+    health = StoreHealth()
+    assert not health.is_up
+    seen: list[bool] = []
+
+    async def call() -> None:
+        seen.append(health.is_up)
+        if len(seen) < 3:
+            raise AutoReconnect("gone")
+
+    health.succeeded()
+    await Persistent(health)(call)
+
+    assert seen == [True, False, False]
+    assert health.is_up
