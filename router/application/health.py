@@ -4,7 +4,9 @@ webhook that works, or goes on failing, costs nothing.
 
 from __future__ import annotations
 
-from datetime import timedelta
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
 
 import structlog
 
@@ -15,6 +17,18 @@ from router.domain.webhook import Suspension, SuspensionReason, Webhook, Webhook
 from router.ports import Clock, DefinitionStore
 
 log = structlog.get_logger("router.health")
+
+SHOWN_WITHIN: Final = timedelta(seconds=10)
+"""The definitions show what was written sooner than this; after it, they alone count."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """What was written at `at`, while the definitions showed `instead_of`."""
+
+    instead_of: Webhook
+    at: datetime
+    failing_since: datetime | None
 
 
 class WebhookHealth:
@@ -31,8 +45,7 @@ class WebhookHealth:
         self._definitions = definitions
         self._clock = clock
         self._suspend_after = suspend_after
-        self._marked_failing: set[WebhookId] = set()
-        self._marked_healthy: set[WebhookId] = set()
+        self._written: dict[WebhookId, _Written] = {}
 
     async def mind(self, webhook_id: WebhookId, attempt: Attempt, after: Again | End) -> None:
         """Take an attempt that was recorded into account. An address that we refuse says nothing of the webhook."""
@@ -45,23 +58,31 @@ class WebhookHealth:
             await self._failed(webhook, after)
 
     async def _succeeded(self, webhook: Webhook) -> None:
-        seems_failing = webhook.failing_since is not None or webhook.id in self._marked_failing
-        if seems_failing and webhook.id not in self._marked_healthy:
+        now = self._clock.now()
+        if self._failing_since(webhook, now) is not None:
             await self._definitions.mark_healthy(webhook.id)
-            self._marked_healthy.add(webhook.id)
-        self._marked_failing.discard(webhook.id)
+            self._written[webhook.id] = _Written(webhook, now, None)
 
     async def _failed(self, webhook: Webhook, after: Again | End) -> None:
         now = self._clock.now()
-        since = None if webhook.id in self._marked_healthy else webhook.failing_since
-        self._marked_healthy.discard(webhook.id)
-        if since is None and webhook.id not in self._marked_failing:
+        since = self._failing_since(webhook, now)
+        if since is None:
             await self._definitions.mark_failing(webhook.id, now)
-            self._marked_failing.add(webhook.id)
+            self._written[webhook.id] = _Written(webhook, now, now)
         if isinstance(after, End) and after.reason is DeliveryReason.GONE:
             await self._suspend(webhook, SuspensionReason.GONE)
         elif since is not None and now - since >= self._suspend_after:
             await self._suspend(webhook, SuspensionReason.FAILING)
+
+    def _failing_since(self, webhook: Webhook, now: datetime) -> datetime | None:
+        """What the definitions show, unless they have not changed since we wrote something else."""
+        written = self._written.get(webhook.id)
+        if written is None:
+            return webhook.failing_since
+        if written.instead_of is not webhook or now - written.at > SHOWN_WITHIN:
+            del self._written[webhook.id]
+            return webhook.failing_since
+        return written.failing_since
 
     async def _suspend(self, webhook: Webhook, reason: SuspensionReason) -> None:
         if webhook.suspension is None:

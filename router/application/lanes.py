@@ -131,9 +131,10 @@ class Lanes:
         self._hold(claim, until + LEASE.total_seconds())
 
     def forget(self, claim: Claim) -> None:
-        """The claim is no longer ours."""
-        held = self._held.pop(claim.delivery_id, None)
-        if held is not None:
+        """The claim is no longer ours. A later one of the same delivery stays."""
+        held = self._held.get(claim.delivery_id)
+        if held is not None and held.claim.fence == claim.fence:
+            del self._held[claim.delivery_id]
             self._held_bytes -= len(held.claim.payload)
 
     def close(self) -> None:

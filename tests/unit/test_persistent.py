@@ -20,7 +20,7 @@ def _without_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 class Call:
     """A call that raises `errors` one after the other, and then returns its number."""
 
-    def __init__(self, *errors: PyMongoError) -> None:
+    def __init__(self, *errors: Exception) -> None:
         self._errors = list(errors)
         self.count = 0
 
