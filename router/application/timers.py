@@ -43,8 +43,9 @@ class Timers:
             self._changed.clear()
             now = time.monotonic()
             while self._heap and self._heap[0][0] <= now:
-                _, _, claim = heapq.heappop(self._heap)
-                self._lanes.offer(claim, now=now)
+                at, _, claim = heapq.heappop(self._heap)
+                # The store's lease counts from the time of the retry, however late we are.
+                self._lanes.offer(claim, now=at)
             wait = self._heap[0][0] - now if self._heap else None
             try:
                 async with asyncio.timeout(wait):

@@ -348,6 +348,111 @@ async def test_a_cancelled_delivery_stays_cancelled_whatever_was_in_flight(world
     assert (stored["status"], stored["reason"], stored["attempt_count"]) == ("cancelled", "webhook_deleted", 0)
 
 
+# --- what is over ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [status for status in DeliveryStatus if status is not DeliveryStatus.PENDING])
+async def test_a_delivery_is_never_due_again_whatever_it_ended_as_and_is_deleted_in_time(
+    world: World, status: DeliveryStatus
+) -> None:
+    (claim,) = await world.one.admit([plan()])
+    reason = None if status is DeliveryStatus.DELIVERED else DeliveryReason.EXHAUSTED
+    await world.one.record([Result(claim=claim, attempt=attempt(1), next=End(status=status, reason=reason))])
+
+    await world.one.renew([claim])
+    await world.one.release([claim])
+    assert await world.two.wake(None) == await world.two.wake(WEBHOOK) == await world.two.cancel(WEBHOOK) == 0
+    world.clock.moment += timedelta(days=1)
+    assert await world.two.claim(10, except_for=()) == ()
+
+    stored = await world.document(claim)
+    assert (stored["status"], stored["next_attempt_at"]) == (status.value, None)
+    assert "due_at" not in stored
+    assert stored["expire_at"] == NOW + timedelta(days=90)
+
+
+async def test_what_was_cancelled_while_it_was_held_is_never_due_again(world: World) -> None:
+    (claim,) = await world.one.admit([plan()])
+    await world.one.hold([claim])
+
+    assert await world.two.cancel(WEBHOOK) == 1
+
+    stored = await world.document(claim)
+    assert {"due_at", "held"} & set(stored) == set()
+    assert (stored["completed_at"], stored["expire_at"]) == (NOW, NOW + timedelta(days=90))
+    assert await world.one.wake(None) == 0
+
+
+async def test_what_expired_for_want_of_its_event_is_never_due_again(world: World) -> None:
+    await world.one.admit([plan(leased=False)])
+    await world.database["events"].delete_many({})
+    await world.one.claim(10, except_for=())
+
+    stored = await world.database["deliveries"].find_one({})
+    assert "due_at" not in stored
+    assert stored["expire_at"] == NOW + timedelta(days=90)
+
+
+async def test_an_event_whose_payload_was_forgotten_is_no_longer_sent(world: World) -> None:
+    await world.one.admit([plan(leased=False)])
+    await world.database["events"].update_many({}, {"$unset": {"payload": ""}})
+
+    assert list(await world.one.claim(10, except_for=())) == []
+    stored = await world.database["deliveries"].find_one({})
+    assert (stored["status"], stored["reason"], stored["attempts"]) == ("expired", "too_old", [])
+
+
+# --- several webhooks ------------------------------------------------------------------------------
+
+
+async def test_waking_and_cancelling_one_webhook_leaves_the_others(world: World) -> None:
+    other = WebhookId("wh_2")
+    claims = await world.one.admit([plan(event(), WEBHOOK, other)])
+    await world.one.hold(claims)
+
+    assert await world.one.wake(WEBHOOK) == 1
+    assert [claim.webhook_id for claim in await world.two.claim(10, except_for=())] == [WEBHOOK]
+    assert await world.one.cancel(WEBHOOK) == 1
+    assert await world.one.wake(None) == 1
+    assert [claim.webhook_id for claim in await world.two.claim(10, except_for=())] == [other]
+
+
+async def test_a_claim_that_another_worker_holds_now_is_neither_renewed_released_nor_held(world: World) -> None:
+    (old,) = await world.one.admit([plan()])
+    world.clock.moment += LEASE
+    (new,) = await world.two.claim(10, except_for=())
+    before = await world.document(new)
+
+    world.clock.moment += timedelta(seconds=1)
+    await world.one.renew([old])
+    await world.one.release([old])
+    await world.one.hold([old])
+
+    assert await world.document(new) == before
+
+
+async def test_a_released_claim_rests_as_long_as_was_said(world: World) -> None:
+    (claim,) = await world.one.admit([plan()])
+
+    await world.one.release([claim], due_in=timedelta(seconds=2))
+
+    assert await world.two.claim(10, except_for=()) == ()
+    world.clock.moment += timedelta(seconds=2)
+    assert len(await world.two.claim(10, except_for=())) == 1
+
+
+async def test_of_a_batch_of_results_only_the_lost_ones_are_told_and_the_others_written(world: World) -> None:
+    claims = await world.one.admit([plan(event(f"evt_{number}")) for number in range(3)])
+    (stale, *good) = claims
+    await world.database["deliveries"].update_one({"_id": stale.delivery_id}, {"$inc": {"lease.fence": 1}})
+    results = [Result(claim=claim, attempt=attempt(1), next=DELIVERED) for claim in claims]
+
+    assert [result.claim for result in await world.one.record(results)] == [stale]
+
+    assert [(await world.document(claim))["status"] for claim in good] == ["delivered"] * 2
+    assert (await world.document(stale))["attempt_count"] == 0
+
+
 # --- replies that are lost -------------------------------------------------------------------------
 
 

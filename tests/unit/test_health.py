@@ -41,6 +41,10 @@ class World:
         await self.health.mind(webhook().id, attempt(error), after)
 
     @property
+    def writes(self) -> list[object]:
+        return [*self.definitions.failing, *self.definitions.healthy, *self.definitions.suspended]
+
+    @property
     def reasons(self) -> list[SuspensionReason]:
         return [suspension.reason for _, suspension in self.definitions.suspended]
 
@@ -67,7 +71,7 @@ async def test_a_webhook_that_works_costs_no_write() -> None:
     for _ in range(3):
         await world.succeeds()
 
-    assert world.definitions.healthy == world.definitions.failing == []
+    assert world.writes == []
 
 
 async def test_the_first_failure_is_written_with_its_time_and_the_others_are_not() -> None:
@@ -125,7 +129,7 @@ async def test_a_webhook_that_was_deleted_meanwhile_has_no_health() -> None:
     await world.fails(GONE)
     await world.succeeds()
 
-    assert world.definitions.failing == world.definitions.suspended == world.definitions.healthy == []
+    assert world.writes == []
 
 
 @pytest.mark.parametrize("since", [None, LONG_AGO])
@@ -135,7 +139,7 @@ async def test_an_address_that_we_refuse_says_nothing_of_the_webhook(since: date
 
     await world.fails(blocked, AttemptError.BLOCKED_ADDRESS)
 
-    assert world.definitions.failing == world.definitions.suspended == world.definitions.healthy == []
+    assert world.writes == []
 
 
 # --- what suspends ---------------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
@@ -9,14 +11,14 @@ from router.application.definitions import DefinitionBook
 from router.application.health import WebhookHealth
 from router.application.ingest import Ingest
 from router.application.lanes import LaneLimits, Lanes
-from router.application.record import Recorder
+from router.application.record import MAX_UNRECORDED, Recorder
 from router.application.timers import Timers
 from router.domain.delivery import DeliveryReason, DeliveryStatus
 from router.domain.event import Event, EventType, Rejection, RejectionReason
 from router.domain.matching import Verdict
 from router.domain.retry import End, Schedule
 from router.domain.webhook import Suspension, SuspensionReason
-from router.ports import DefinitionSnapshot, Intake, MessageProperties, RawMessage
+from router.ports import DeadLetter, DefinitionSnapshot, Intake, MessageProperties, RawMessage, Result
 from router.telemetry.metrics import Metrics
 from tests.support.fakes_delivery import (
     ACCOUNT,
@@ -26,6 +28,7 @@ from tests.support.fakes_delivery import (
     FakeDefinitions,
     FakeDeliveries,
     FakeSource,
+    claim,
     snapshot,
     webhook,
 )
@@ -73,22 +76,31 @@ class World:
     queued_per_lane: int = 10
     deliveries: FakeDeliveries = field(default_factory=FakeDeliveries)
     letters: FakeDeadLetters = field(default_factory=FakeDeadLetters)
+    max_age: timedelta | None = timedelta(seconds=30)
+    metrics: Metrics = field(default_factory=lambda: Metrics("test"))
+    backlog: int = 0
+    """Results that wait to be recorded from the beginning."""
+
+    def count(self, name: str, **labels: str) -> float:
+        return self.metrics.registry.get_sample_value(name, labels) or 0
 
     async def take_in(self, *batches: list[Intake]) -> FakeSource:
-        book, clock, metrics = DefinitionBook(), FakeClock(), Metrics("test")
+        book, clock = DefinitionBook(), FakeClock()
         book.load(self.definitions)
         self.lanes = Lanes(LaneLimits(in_flight=10, in_flight_per_lane=10, queued_per_lane=self.queued_per_lane))
         source = FakeSource(list(batches), self.deliveries.log)
         health = WebhookHealth(book, FakeDefinitions(), clock, timedelta(days=5))
-        recorder = Recorder(
+        self.recorder = recorder = Recorder(
             deliveries=self.deliveries,
             health=health,
             book=book,
             lanes=self.lanes,
             timers=Timers(self.lanes),
             clock=clock,
-            metrics=metrics,
+            metrics=self.metrics,
         )
+        for number in range(self.backlog):
+            recorder.put(Result(claim=claim(f"dlv_{number}"), attempt=None, next=End(status=DeliveryStatus.DELIVERED)))
         await Ingest(
             source=source,
             deliveries=self.deliveries,
@@ -96,8 +108,8 @@ class World:
             book=book,
             lanes=self.lanes,
             recorder=recorder,
-            schedules=dict.fromkeys(EventType, SCHEDULE),
-            metrics=metrics,
+            schedules=dict.fromkeys(EventType, replace(SCHEDULE, max_age=self.max_age)),
+            metrics=self.metrics,
         ).run()
         return source
 
@@ -189,3 +201,98 @@ async def test_an_event_that_the_store_refuses_is_parked_and_the_others_go_on() 
     assert [letter.rejection.reason for letter in world.letters.letters] == [RejectionReason.HANDLER_ERROR]
     assert len(source.settled) == 3
     assert world.lanes.held == 2
+
+
+async def test_a_dead_letter_is_durable_before_its_message_is_acknowledged() -> None:
+    world = World(snapshot(webhook()))
+
+    class Logged(FakeDeadLetters):
+        async def bury(self, letters: Sequence[DeadLetter]) -> None:
+            world.deliveries.log.append("bury")
+            await super().bury(letters)
+
+    world.letters = Logged()
+    await world.take_in([intake("evt_1"), intake(Rejection(reason=RejectionReason.TOO_DEEP, detail=""))])
+
+    assert world.deliveries.log == ["bury", "admit", "settle"]
+    assert world.count("webhook_router_dead_letters_total", reason="too_deep") == 1
+
+
+async def test_an_event_that_is_refused_alone_is_parked_with_its_message_and_acknowledged() -> None:
+    world = World(snapshot(webhook()))
+    world.deliveries.refuses = {"evt_1"}
+    refused = intake("evt_1")
+
+    source = await world.take_in([refused])
+
+    (letter,) = world.letters.letters
+    assert letter.raw is refused.raw
+    assert source.settled == [refused]
+    assert world.count("webhook_router_events_received_total", type="cdr") == 0
+
+
+async def test_a_refused_batch_gives_every_place_back() -> None:
+    world = World(snapshot(webhook()), queued_per_lane=2)
+    world.deliveries.refuses = {"evt_1", "evt_2"}
+
+    await world.take_in([intake("evt_1"), intake("evt_2")], [intake("evt_3"), intake("evt_4")])
+
+    assert world.lanes.held == 2
+    assert not world.lanes.overflowed
+    assert len(world.letters.letters) == 2
+
+
+async def test_an_event_of_nobody_is_stored_and_counted_as_unmatched() -> None:
+    world = World(snapshot())
+
+    source = await world.take_in([intake("evt_1")])
+
+    (plan,) = world.deliveries.admitted
+    assert (list(plan.trace), list(plan.deliveries)) == ([], [])
+    assert len(source.settled) == 1
+    assert world.count("webhook_router_events_received_total", type="cdr") == 1
+    assert world.count("webhook_router_events_unmatched_total", type="cdr") == 1
+
+
+async def test_an_event_of_a_type_that_does_not_age_has_no_last_moment() -> None:
+    world = World(snapshot(webhook()), max_age=None)
+
+    await world.take_in([intake("evt_1")])
+
+    assert world.deliveries.admitted[0].not_after is None
+
+
+async def test_age_counts_from_the_birth_of_the_event_and_not_from_its_reception() -> None:
+    world = World(snapshot(webhook()))
+
+    await world.take_in([replace(intake("evt_1"), born_at=NOW - timedelta(seconds=20))])
+
+    assert world.deliveries.admitted[0].not_after == NOW + timedelta(seconds=10)
+
+
+async def test_one_event_for_several_webhooks_is_one_place_in_each_lane() -> None:
+    world = World(snapshot(webhook("a"), webhook("b")), queued_per_lane=1)
+
+    await world.take_in([intake("evt_1"), intake("evt_2")])
+
+    leased = [
+        (delivery.webhook_id, delivery.leased) for plan in world.deliveries.admitted for delivery in plan.deliveries
+    ]
+    assert leased == [("a", True), ("b", True), ("a", False), ("b", False)]
+    assert world.lanes.held == 2
+
+
+async def test_a_batch_in_hand_is_finished_and_no_other_taken_while_results_wait() -> None:
+    world = World(snapshot(webhook()), backlog=MAX_UNRECORDED)
+    taking = asyncio.create_task(world.take_in([intake("evt_1")], [intake("evt_2")]))
+    while "settle" not in world.deliveries.log:
+        await asyncio.sleep(0)
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert world.deliveries.log == ["admit", "settle"]
+
+    world.recorder.stop()
+    await world.recorder.run()
+    await taking
+
+    assert world.deliveries.log == ["admit", "settle"] * 2

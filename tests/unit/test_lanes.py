@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from datetime import timedelta
 
@@ -158,3 +159,90 @@ def test_leases_are_renewed_before_they_end_and_not_after() -> None:
 
     assert list(under_test.to_renew(now=soon + 2)) == []
     assert under_test.holds(held, now=soon + 1, margin=LEASE - timedelta(seconds=1))
+
+
+def test_forgetting_a_claim_that_was_lost_leaves_the_later_claim_of_its_delivery() -> None:
+    under_test = lanes()
+    lost = numbered("a", 0)
+    later = replace(lost, fence=lost.fence + 1)
+    under_test.offer(lost, now=0)
+    under_test.offer(later, now=LEASE.total_seconds())
+
+    under_test.forget(lost)
+
+    assert under_test.holds(later, now=LEASE.total_seconds())
+    assert under_test.held == 1
+
+    under_test.forget(later)
+
+    assert under_test.held == 0
+    assert under_test.reserve(WebhookId("b"), MAX_HELD_BYTES), "its bytes were given back once"
+
+
+def test_a_claim_that_rests_is_held_until_its_retry_and_a_lease_beyond() -> None:
+    under_test = lanes()
+    resting = numbered("a", 0)
+    under_test.rest(resting, until=100)
+
+    assert under_test.holds(resting, now=100 + LEASE.total_seconds() - 1)
+    assert not under_test.holds(resting, now=100 + LEASE.total_seconds())
+    assert list(under_test.full()) == []
+    assert list(under_test.all_held()) == [resting]
+
+
+def test_a_renewal_does_not_lengthen_a_later_claim_of_the_same_delivery() -> None:
+    under_test = lanes()
+    held = numbered("a", 0)
+    under_test.offer(replace(held, fence=held.fence + 1), now=0)
+
+    under_test.renewed([held], at=100)
+
+    assert list(under_test.to_renew(now=100)) == []
+    assert not under_test.holds(replace(held, fence=held.fence + 1), now=100)
+
+
+def test_room_shrinks_with_what_is_held_and_is_none_when_the_memory_is_full() -> None:
+    under_test = lanes()
+    assert under_test.room() == LIMITS.in_flight * 2
+    offer(under_test, numbered("a", 0), numbered("b", 0))
+    assert under_test.room() == LIMITS.in_flight * 2 - 2
+
+    offer(under_test, replace(numbered("c", 0), payload=b"x" * MAX_HELD_BYTES))
+
+    assert under_test.room() == 0
+
+
+async def test_whoever_waits_is_woken_by_an_offer_and_by_a_close() -> None:
+    under_test = lanes()
+    waiting = asyncio.create_task(under_test.next())
+    await asyncio.sleep(0)
+    offer(under_test, numbered("a", 0))
+    first = await waiting
+    assert first is not None
+    assert first.delivery_id == "a-0"
+
+    waiting = asyncio.create_task(under_test.next())
+    await asyncio.sleep(0)
+    under_test.close()
+
+    assert await waiting is None
+
+
+async def test_nothing_is_handed_out_after_a_close_and_what_waits_is_still_held() -> None:
+    under_test = lanes()
+    offer(under_test, numbered("a", 0))
+
+    under_test.close()
+
+    assert await under_test.next() is None
+    assert under_test.held == 1
+
+
+async def test_a_place_that_is_given_back_unused_leaves_no_lane() -> None:
+    under_test = lanes()
+    for number in range(2_000):
+        webhook = WebhookId(f"wh-{number}")
+        assert under_test.reserve(webhook, 10)
+        under_test.unreserve(webhook)
+
+    assert under_test._lanes == {}  # the point of the test

@@ -329,5 +329,5 @@ def _epoch_seconds(number: float, time_format: TimeFormat) -> float:
 
 
 def _clean(value: str) -> str:
-    """Lone surrogates are valid in JSON and impossible in UTF-8; in our own fields they become U+FFFD."""
+    """Lone surrogates are valid in JSON and impossible in UTF-8; in our own fields they become question marks."""
     return value if value.isascii() else value.encode("utf-8", "replace").decode()

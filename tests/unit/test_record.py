@@ -1,0 +1,328 @@
+"""What is written of results, in which batches, and what is done with a result once it is durable."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+
+import pytest
+
+from router.application.definitions import DefinitionBook
+from router.application.health import WebhookHealth
+from router.application.lanes import LaneLimits, Lanes
+from router.application.record import GATHER_SECONDS, MAX_BATCH, MAX_UNRECORDED, Recorder
+from router.application.timers import Timers
+from router.domain.delivery import Attempt, AttemptError, Claim, DeliveryId, DeliveryReason, DeliveryStatus, Trigger
+from router.domain.lease import LEASE
+from router.domain.retry import Again, End
+from router.domain.webhook import Webhook
+from router.ports import Result
+from router.telemetry.metrics import Metrics
+from tests.support.fakes_delivery import NOW, FakeClock, FakeDefinitions, FakeDeliveries, claim, snapshot, webhook
+
+DELIVERED = End(status=DeliveryStatus.DELIVERED)
+SOON = Again(at=NOW + timedelta(seconds=2))
+LATER = Again(at=NOW + timedelta(hours=1))
+
+
+@dataclass
+class Store(FakeDeliveries):
+    """Remembers the batches; a test may have something happen while one is written."""
+
+    batches: list[Sequence[Result]] = field(default_factory=list)
+
+    def on_write(self) -> None: ...
+
+    async def record(self, results: Sequence[Result]) -> Sequence[Result]:
+        self.batches.append(results)
+        self.on_write()
+        return await super().record(results)
+
+    async def hold(self, claims: Sequence[Claim]) -> None:
+        self.on_write()
+        await super().hold(claims)
+
+
+class World:
+    """A recorder over fakes."""
+
+    def __init__(self, shown: Webhook | None = None, *, account_enabled: bool = True) -> None:
+        self.clock, self.store, self.definitions = FakeClock(), Store(), FakeDefinitions()
+        self.book, self.metrics = DefinitionBook(), Metrics("test")
+        self.book.load(snapshot(shown or webhook(), enabled=account_enabled))
+        self.lanes = Lanes(LaneLimits(in_flight=1_000, in_flight_per_lane=1_000, queued_per_lane=1_000))
+        self.timers = Timers(self.lanes)
+        self.recorder = Recorder(
+            deliveries=self.store,
+            health=WebhookHealth(self.book, self.definitions, self.clock, timedelta(days=5)),
+            book=self.book,
+            lanes=self.lanes,
+            timers=self.timers,
+            clock=self.clock,
+            metrics=self.metrics,
+        )
+
+    async def record(self, *results: Result) -> None:
+        """Hand `results` over as a worker that holds their claims, and see them written."""
+        for result in results:
+            self.lanes.offer(result.claim, now=time.monotonic())
+            self.recorder.put(result)
+        await self.finish()
+
+    async def finish(self) -> None:
+        self.recorder.stop()
+        await self.recorder.run()
+
+    def count(self, name: str, **labels: str) -> float:
+        return self.metrics.registry.get_sample_value(name, labels) or 0
+
+
+def attempt(number: int = 1, error: AttemptError | None = None) -> Attempt:
+    return Attempt(
+        number=number,
+        trigger=Trigger.SCHEDULE,
+        started_at=NOW,
+        duration_ms=1,
+        status_code=200 if error is None else None,
+        error=error,
+        response_body=None,
+        response_truncated=False,
+    )
+
+
+def result(identity: str = "dlv_1", after: Again | End = DELIVERED, *, keep_lease: bool = False) -> Result:
+    error = None if isinstance(after, End) else AttemptError.TIMEOUT
+    return Result(claim=claim(identity), attempt=attempt(error=error), next=after, keep_lease=keep_lease)
+
+
+# --- batches ---------------------------------------------------------------------------------------
+
+
+async def test_what_finishes_together_is_written_together() -> None:
+    world = World()
+
+    await world.record(*(result(f"dlv_{number}") for number in range(5)))
+
+    assert [len(batch) for batch in world.store.batches] == [5]
+
+
+async def test_a_batch_has_a_largest_size_and_results_keep_their_order() -> None:
+    world = World()
+    results = [result(f"dlv_{number}") for number in range(MAX_BATCH * 2 + 1)]
+
+    await world.record(*results)
+
+    assert [len(batch) for batch in world.store.batches] == [MAX_BATCH, MAX_BATCH, 1]
+    assert world.store.recorded == results
+
+
+async def test_what_finishes_while_a_batch_is_written_forms_the_next() -> None:
+    world = World()
+    late = [result("dlv_2"), result("dlv_3")]
+    world.store.on_write = lambda: world.recorder.put(late.pop(0)) if late else None  # type: ignore[method-assign]
+
+    await world.record(result("dlv_1"))
+
+    assert [len(batch) for batch in world.store.batches] == [1, 1, 1]
+
+
+async def test_the_first_result_waits_a_moment_for_others_except_at_the_end() -> None:
+    world = World()
+    running = asyncio.create_task(world.recorder.run())
+    world.recorder.put(result())
+    while not world.store.batches:
+        await asyncio.sleep(0)
+    assert world.clock.moment == NOW + timedelta(seconds=GATHER_SECONDS)
+
+    world.recorder.stop()
+    await running
+
+    assert world.clock.moment == NOW + timedelta(seconds=GATHER_SECONDS)
+
+
+async def test_a_recorder_that_is_stopped_with_nothing_to_write_ends() -> None:
+    world = World()
+
+    await world.finish()
+
+    assert world.store.batches == []
+
+
+async def test_a_recorder_that_is_stopped_writes_what_was_handed_over() -> None:
+    world = World()
+    world.recorder.put(result())
+    world.recorder.hold(claim("dlv_2"))
+
+    await world.finish()
+
+    assert len(world.store.recorded) == len(world.store.held) == 1
+
+
+# --- back-pressure ---------------------------------------------------------------------------------
+
+
+async def has_room(recorder: Recorder) -> bool:
+    waiting = asyncio.create_task(recorder.room())
+    await asyncio.sleep(0)
+    if waiting.done():
+        return True
+    waiting.cancel()
+    return False
+
+
+async def test_there_is_room_until_too_many_results_wait() -> None:
+    world = World()
+    for number in range(MAX_UNRECORDED - 1):
+        world.recorder.put(result(f"dlv_{number}"))
+    assert await has_room(world.recorder)
+
+    world.recorder.put(result("one too many"))
+
+    assert not await has_room(world.recorder)
+
+
+async def test_there_is_room_again_once_enough_is_written() -> None:
+    world = World()
+    for number in range(MAX_UNRECORDED + MAX_BATCH):
+        world.recorder.put(result(f"dlv_{number}"))
+    waiting = asyncio.create_task(world.recorder.room())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+
+    await world.finish()
+
+    await waiting
+    assert len(world.store.recorded) == MAX_UNRECORDED + MAX_BATCH
+
+
+async def test_there_is_no_room_while_as_many_wait_behind_the_batch_that_was_written() -> None:
+    world = World()
+    rooms: list[bool] = []
+    for number in range(MAX_BATCH + MAX_UNRECORDED):
+        world.recorder.put(result(f"dlv_{number}"))
+    world.store.on_write = lambda: rooms.append(world.recorder._has_room.is_set())  # type: ignore[method-assign]
+
+    await world.finish()
+
+    # During the first batch none; during the second none yet, for as many waited when the first was done.
+    assert rooms == [False, False]
+    assert await has_room(world.recorder)
+
+
+# --- carrying on -----------------------------------------------------------------------------------
+
+
+async def test_a_delivery_that_is_over_is_forgotten_and_counted() -> None:
+    world = World()
+
+    await world.record(result())
+
+    assert world.lanes.held == 0
+    assert world.count("webhook_router_deliveries_total", status="delivered") == 1
+
+
+async def test_a_far_retry_is_forgotten_and_a_near_one_kept_with_its_lease() -> None:
+    world = World()
+
+    await world.record(result("far", LATER), result("near", SOON, keep_lease=True))
+
+    (kept,) = world.lanes.all_held()
+    assert (kept.delivery_id, kept.attempt_count) == ("near", 1)
+    assert world.lanes.holds(kept, now=time.monotonic(), margin=LEASE)
+
+
+async def test_a_near_retry_comes_back_by_itself_with_its_attempts_counted() -> None:
+    world = World()
+    world.clock.moment = SOON.at  # its time has come while the result was being written
+
+    world.recorder.put(result("near", SOON, keep_lease=True))
+    await world.finish()
+    running = asyncio.create_task(world.timers.run())
+    again = await world.lanes.next()
+    world.timers.stop()
+    await running
+
+    assert again is not None
+    assert (again.delivery_id, again.attempt_count) == ("near", 1)
+
+
+async def test_a_fault_of_ours_that_is_kept_counts_no_attempt() -> None:
+    world = World()
+    fault = Result(claim=claim(attempt_count=3), attempt=None, next=replace(SOON, counted=False), keep_lease=True)
+
+    await world.record(fault)
+
+    assert [each.attempt_count for each in world.lanes.all_held()] == [3]
+    assert world.definitions.failing == []
+
+
+async def test_a_result_that_was_overtaken_is_forgotten_counted_and_says_nothing_of_the_webhook() -> None:
+    world = World()
+    world.store.lost = {DeliveryId("overtaken")}
+
+    await world.record(
+        result("overtaken", SOON, keep_lease=True),
+        replace(result("kept"), next=End(status=DeliveryStatus.FAILED, reason=DeliveryReason.EXHAUSTED)),
+    )
+
+    assert world.lanes.held == 0
+    assert world.count("webhook_router_results_lost_total") == 1
+    assert world.definitions.failing == []
+    assert world.count("webhook_router_deliveries_total", status="failed") == 1
+
+
+async def test_nothing_is_acted_upon_before_it_is_durable() -> None:
+    world = World()
+    held_while_writing: list[int] = []
+    world.store.on_write = lambda: held_while_writing.append(world.lanes.held)  # type: ignore[method-assign]
+
+    await world.record(result(after=LATER))
+
+    assert held_while_writing == [1]
+    assert world.lanes.held == 0
+    assert world.definitions.failing == [("wh_1", NOW)]
+
+
+# --- what is held back -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "world", [World(webhook(enabled=False)), World(account_enabled=False)], ids=["paused", "account off"]
+)
+async def test_what_is_held_rests_in_the_store_and_is_forgotten_here(world: World) -> None:
+    world.lanes.offer(claim(), now=0)
+    world.recorder.hold(claim())
+
+    await world.finish()
+
+    assert world.store.held == [claim()]
+    assert world.store.woken == []
+    assert world.lanes.held == 0
+
+
+async def test_what_is_held_while_its_webhook_is_enabled_again_is_woken_at_once() -> None:
+    world = World(webhook(enabled=False))
+    world.recorder.hold(claim("dlv_1"))
+    world.recorder.hold(claim("dlv_2"))
+
+    def enable() -> None:
+        """Its wake-up call comes before there is anything to wake."""
+        world.book.load(snapshot(webhook()))
+
+    world.store.on_write = enable  # type: ignore[method-assign]
+    await world.finish()
+
+    assert world.store.woken == ["wh_1"]
+
+
+async def test_what_is_held_of_a_webhook_that_is_deleted_meanwhile_is_not_woken() -> None:
+    world = World(webhook(enabled=False))
+    world.recorder.hold(claim())
+    world.book.load(snapshot())
+
+    await world.finish()
+
+    assert world.store.woken == []

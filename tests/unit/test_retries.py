@@ -1,0 +1,197 @@
+"""Finding what is due in the store, keeping leases, and what a near retry in memory may rely on."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+
+import pytest
+
+from router.application.lanes import LaneLimits, Lanes
+from router.application.retries import MAX_CLAIMED_AT_ONCE, MAX_EXCLUDED, LeaseKeeper, RetryPoller
+from router.application.timers import Timers
+from router.domain.delivery import Claim
+from router.domain.lease import LEASE, RENEW_BELOW
+from router.domain.webhook import WebhookId
+from tests.support.fakes_delivery import FakeDeliveries, claim
+
+LEASE_SECONDS = LEASE.total_seconds()
+
+
+def make_lanes(in_flight: int = 10, queued_per_lane: int = 10) -> Lanes:
+    return Lanes(LaneLimits(in_flight=in_flight, in_flight_per_lane=10, queued_per_lane=queued_per_lane))
+
+
+def claims(count: int, webhook: str = "wh_1") -> list[Claim]:
+    return [claim(f"{webhook}-{number}", webhook=webhook) for number in range(count)]
+
+
+@dataclass
+class Watched(FakeDeliveries):
+    """Tells what it was asked for, and when; a test may have something happen at each question."""
+
+    limits: list[int] = field(default_factory=list)
+    excluded: list[Collection[WebhookId]] = field(default_factory=list)
+    asked_at: float = 0
+
+    def on_asked(self) -> None: ...
+
+    async def claim(self, limit: int, *, except_for: Collection[WebhookId]) -> Sequence[Claim]:
+        self.limits.append(limit)
+        self.excluded.append(except_for)
+        self.asked_at = time.monotonic()
+        self.on_asked()
+        return await super().claim(limit, except_for=except_for)
+
+
+# --- the poller ------------------------------------------------------------------------------------
+
+
+async def test_what_is_due_is_claimed_and_offered() -> None:
+    lanes, store = make_lanes(), Watched(due=claims(3))
+
+    assert await RetryPoller(store, lanes)._poll() == 3
+
+    assert lanes.held == 3
+    assert await lanes.next() == claims(1)[0]
+
+
+async def test_no_more_is_claimed_than_there_is_room_for() -> None:
+    lanes, store = make_lanes(in_flight=2), Watched(due=claims(9))
+    poller = RetryPoller(store, lanes)
+
+    assert await poller._poll() == 4
+    assert await poller._poll() == 0
+
+    assert store.limits == [4], "without room the store is not asked"
+    assert len(store.due) == 5
+
+
+async def test_one_question_never_asks_for_more_than_a_batch() -> None:
+    store = Watched()
+    await RetryPoller(store, make_lanes(in_flight=10_000))._poll()
+
+    assert store.limits == [MAX_CLAIMED_AT_ONCE]
+
+
+async def test_webhooks_whose_lane_is_full_are_left_out_and_hide_nobody() -> None:
+    lanes = make_lanes(queued_per_lane=2)
+    store = Watched(due=[*claims(5, "dead")[2:], *claims(1, "alive")])
+    for each in claims(2, "dead"):
+        lanes.offer(each, now=0)
+
+    assert await RetryPoller(store, lanes)._poll() == 1
+
+    assert store.excluded == [["dead"]]
+    assert [each.webhook_id for each in store.due] == ["dead"] * 3
+
+
+async def test_with_too_many_full_lanes_the_poller_waits_for_room() -> None:
+    lanes, store = make_lanes(in_flight=10_000, queued_per_lane=1), Watched(due=claims(1, "alive"))
+    for number in range(MAX_EXCLUDED + 1):
+        lanes.offer(claim(f"dlv_{number}", webhook=f"wh_{number}"), now=0)
+    poller = RetryPoller(store, lanes)
+
+    assert await poller._poll() == 0
+    assert store.limits == []
+
+    taken = await lanes.next()
+    assert taken is not None
+    assert await poller._poll() == 1
+
+
+async def test_a_lease_counts_from_before_the_question_so_that_it_never_outlasts_that_of_the_store() -> None:
+    lanes, store = make_lanes(), Watched(due=claims(1))
+
+    await RetryPoller(store, lanes)._poll()
+
+    (held,) = lanes.all_held()
+    assert not lanes.holds(held, now=store.asked_at + LEASE_SECONDS)
+
+
+async def test_a_poller_that_is_stopped_before_it_runs_claims_nothing() -> None:
+    store = Watched(due=claims(1))
+    poller = RetryPoller(store, make_lanes())
+
+    poller.stop()
+    await poller.run()
+
+    assert store.limits == []
+
+
+@pytest.mark.parametrize(("due", "overflowed"), [(0, False), (1, True)])
+async def test_the_store_is_asked_often_until_a_question_finds_nothing_more(due: int, overflowed: bool) -> None:
+    lanes, store = make_lanes(), Watched(due=claims(due))
+    poller = RetryPoller(store, lanes)
+    lanes.overflowed = True
+    store.on_asked = poller.stop  # type: ignore[method-assign]
+
+    await poller.run()
+
+    assert lanes.overflowed is overflowed
+
+
+# --- the keeper of leases --------------------------------------------------------------------------
+
+
+async def test_leases_that_run_out_soon_are_renewed_and_no_others() -> None:
+    lanes, store = make_lanes(), FakeDeliveries()
+    now = time.monotonic()
+    soon, fresh, lost = claims(3)
+    lanes.offer(soon, now=now - (LEASE_SECONDS - RENEW_BELOW.total_seconds()) - 1)
+    lanes.offer(fresh, now=now + 60)
+    lanes.offer(lost, now=now - LEASE_SECONDS)
+
+    await LeaseKeeper(store, lanes)._renew()
+
+    assert store.renewed == [soon]
+    assert lanes.holds(soon, now=now + LEASE_SECONDS - 1)
+    assert not lanes.holds(lost, now=now)
+
+
+async def test_what_is_in_flight_for_long_is_renewed_too() -> None:
+    lanes, store = make_lanes(), FakeDeliveries()
+    lanes.offer(claim(), now=time.monotonic() - LEASE_SECONDS + 1)
+    taken = await lanes.next()
+
+    await LeaseKeeper(store, lanes)._renew()
+
+    assert store.renewed == [taken]
+
+
+async def test_with_nothing_to_renew_the_store_is_left_alone() -> None:
+    class Untouched(FakeDeliveries):
+        async def renew(self, claims: Sequence[Claim]) -> None:
+            raise AssertionError("nothing is to be renewed")
+
+    await LeaseKeeper(Untouched(), make_lanes())._renew()
+
+
+async def test_a_keeper_that_is_stopped_ends() -> None:
+    keeper = LeaseKeeper(FakeDeliveries(), make_lanes())
+    running = asyncio.create_task(keeper.run())
+    await asyncio.sleep(0)
+
+    keeper.stop()
+
+    await running
+
+
+# --- near retries ----------------------------------------------------------------------------------
+
+
+async def test_a_near_retry_whose_worker_stood_still_beyond_its_lease_is_not_held_any_more() -> None:
+    """The store's lease ends a lease after the time of the retry, however late the worker wakes up."""
+    lanes = make_lanes()
+    timers = Timers(lanes)
+    at = time.monotonic() - LEASE_SECONDS - 1
+    timers.add(claim(), attempt_count=1, at=at)
+    running = asyncio.create_task(timers.run())
+    taken = await lanes.next()
+    timers.stop()
+    await running
+
+    assert taken is not None
+    assert not lanes.holds(taken, now=time.monotonic())
