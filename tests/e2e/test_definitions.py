@@ -20,8 +20,9 @@ UNAVAILABLE = answer(503)
 
 @pytest.fixture(scope="module")
 def router_settings() -> dict[str, str]:
-    # `cdr` retries from memory, `user` from the store.
+    # `cdr` retries from memory, `user` from the store; through the other driver than everywhere else.
     return {
+        "ROUTER_MONGO__DRIVER": "pymongo",
         "ROUTER_DELIVERY__CDR__RETRY_DELAYS_SECONDS": str([0.5] * 50),
         "ROUTER_DELIVERY__USER__RETRY_DELAYS_SECONDS": "[600]",
     }

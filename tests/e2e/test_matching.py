@@ -14,6 +14,12 @@ OTHER_NUMBER = "+33465710042"
 FORMATS = ["0199001234", "0033199001234", "+33 1 99 00 12 34", "+33199001234", "01 99 00 12 34", "01.99.00.12.34"]
 
 
+@pytest.fixture(scope="module")
+def router_settings() -> dict[str, str]:
+    # The log as people read it; elsewhere it is JSON, at level debug.
+    return {"ROUTER_LOG__FORMAT": "console", "ROUTER_LOG__LEVEL": "info"}
+
+
 async def verdicts(router: RouterProcess, account: str, event: dict[str, Any]) -> dict[str, str]:
     """The trace of an event: a verdict by webhook."""
     trace = (await router.event(account, event["id"]))["trace"]

@@ -219,6 +219,27 @@ async def test_what_was_declared_before_with_the_same_arguments_is_taken(
         await router.restart()
 
 
+async def test_roles_run_apart(own_platform: Platform, tmp_path: Path, server: ScriptedServer) -> None:
+    """A worker without an API, and an API that delivers nothing."""
+    account = own_platform.enable_account()
+    own_platform.define_webhook(account, to=server.url)
+    event = make_event(account)
+    worker = RouterProcess(own_platform, tmp_path, arguments=("serve", "--role", "worker"))
+    async with RouterProcess(own_platform, tmp_path, arguments=("serve", "--role", "api")) as api:
+        worker.launch()
+        try:
+            await wait_for(lambda: '"ready"' in worker.log)
+            await own_platform.publish(event)
+            delivery = await api.delivery(event_id=event["id"])
+            assert await worker.get("/livez") == (0, None)
+        finally:
+            assert await worker.ask_to_stop() == 0
+    worker.assert_log_is_clean()
+
+    assert delivery["status"] == "delivered"
+    assert '"attempt"' not in api.log
+
+
 # --- probes ----------------------------------------------------------------------------------------
 
 
