@@ -30,11 +30,12 @@ class Service(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One step of the shutdown: what is done, and for how long it may last."""
+    """One step of the shutdown: what is done, and for how long it may last; `hurried_seconds` in a hurry."""
 
     name: str
     action: Callable[[], Awaitable[object]]
     timeout_seconds: float
+    hurried_seconds: float = 0
 
 
 class StopSignal:
@@ -105,6 +106,8 @@ class Supervisor:
             action = asyncio.ensure_future(step.action())
             hurry = asyncio.create_task(self._stop.hurry.wait(), name="hurry")
             await asyncio.wait({action, hurry}, timeout=step.timeout_seconds, return_when=asyncio.FIRST_COMPLETED)
+            if hurry.done() and not action.done():
+                await asyncio.wait({action}, timeout=step.hurried_seconds)
             hurry.cancel()
             if not action.done():
                 log.warning("shutdown_step_cut_short", step=step.name)

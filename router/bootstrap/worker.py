@@ -31,6 +31,8 @@ from router.telemetry.metrics import Metrics
 
 FINISH_MARGIN_SECONDS: Final = 2.0
 STEP_SECONDS: Final = 5.0
+HURRIED_SECONDS: Final = 2.0
+"""For what must not be left out after a second signal: without it, attempts are repeated and leases run out."""
 RECORD_SECONDS: Final = 10.0
 """Longer than the other steps: what is not recorded is sent again."""
 
@@ -141,8 +143,8 @@ class Worker:
         return [
             Step(name="intake", action=finish_intake, timeout_seconds=STEP_SECONDS),
             Step(name="attempts", action=finish_attempts, timeout_seconds=attempts),
-            Step(name="record", action=record, timeout_seconds=RECORD_SECONDS),
-            Step(name="give-back", action=give_back, timeout_seconds=STEP_SECONDS),
+            Step(name="record", action=record, timeout_seconds=RECORD_SECONDS, hurried_seconds=HURRIED_SECONDS),
+            Step(name="give-back", action=give_back, timeout_seconds=STEP_SECONDS, hurried_seconds=HURRIED_SECONDS),
             Step(name="close", action=close, timeout_seconds=STEP_SECONDS),
         ]
 

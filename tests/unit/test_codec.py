@@ -118,6 +118,8 @@ def test_valid_json_is_carried_byte_for_byte(extra: bytes) -> None:
         (b'{"account_id": true}', RejectionReason.NO_ACCOUNT),
         (b'{"account_id": ["1"]}', RejectionReason.NO_ACCOUNT),
         (b'{"account_id": "1", "type": "sms"}', RejectionReason.UNKNOWN_TYPE),
+        (b'{"account_id": "1", "type": 5}', RejectionReason.UNKNOWN_TYPE),
+        (b'{"account_id": "1", "type": ["call"]}', RejectionReason.UNKNOWN_TYPE),
     ],
 )
 def test_what_cannot_be_understood_is_rejected_with_its_reason(body: bytes, expected: RejectionReason) -> None:

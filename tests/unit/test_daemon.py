@@ -106,6 +106,22 @@ async def test_a_second_signal_cuts_every_step_short() -> None:
         await Supervisor(stop).shut_down(steps)
 
 
+async def test_a_step_that_must_not_be_left_out_has_its_time_after_a_second_signal() -> None:
+    stop = StopSignal()
+    stop.ask()
+    stop.ask()
+    done: list[str] = []
+
+    async def record() -> None:
+        for _ in range(10):
+            await asyncio.sleep(0)
+        done.append("record")
+
+    await Supervisor(stop).shut_down([Step(name="record", action=record, timeout_seconds=60, hurried_seconds=30)])
+
+    assert done == ["record"]
+
+
 async def test_no_task_outlives_the_shutdown() -> None:
     supervisor = Supervisor(StopSignal())
     supervisor.start([Endless()])

@@ -273,16 +273,15 @@ class _Extraction:
         return _clean(value) if isinstance(value, str) and value else None
 
     def _type(self) -> EventType:
-        value = self._text(self._rules.fields.type) or self._raw.properties.type
+        value = self._find(self._rules.fields.type) or self._raw.properties.type
         if value is None:
             if self._rules.event_type is not None:
                 return self._rules.event_type
             raise RejectedError(RejectionReason.UNKNOWN_TYPE, "no event type, and the source has no default")
-        mapped = self._rules.type_map.get(value)
-        if mapped is not None:
-            return mapped
-        if value in _EVENT_TYPES:
-            return _EVENT_TYPES[value]
+        if isinstance(value, str):
+            known = self._rules.type_map.get(value) or _EVENT_TYPES.get(value)
+            if known is not None:
+                return known
         raise RejectedError(RejectionReason.UNKNOWN_TYPE, "the event type is none of call, cdr and user")
 
     def _time(self, paths: tuple[Path, ...]) -> datetime | None:

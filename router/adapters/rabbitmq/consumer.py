@@ -292,4 +292,7 @@ def _raw_message(message: DeliveredMessage, source: str, received_at: datetime) 
 
 
 def _aware(moment: datetime | None) -> datetime | None:
+    """The property's time; a publisher that sends 0 has none."""
+    if moment is not None and moment.year == 1970:
+        return None
     return moment.replace(tzinfo=UTC) if moment is not None and moment.tzinfo is None else moment
