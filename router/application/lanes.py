@@ -63,15 +63,23 @@ class Lanes:
         self._normal: deque[WebhookId] = deque()
         self._something_ready = asyncio.Event()
         self._closed = False
-        self.overflowed = False
-        """Something was left to the store for want of room, and should be looked for once there is some."""
+        # Webhooks that have more in the store than was taken from it, for want of room.
+        self._overflowed: set[WebhookId] = set()
+        self.room_again = asyncio.Event()
+        """One of those has room again: its backlog should be looked for at once."""
 
     # --- room ---
 
     def reserve(self, webhook_id: WebhookId, size: int) -> bool:
-        """Keep a place for a claim that is being stored; False where the lane or the memory is full."""
-        if not self._has_room(webhook_id) or self._held_bytes + size > MAX_HELD_BYTES:
-            self.overflowed = True
+        """Keep a place for a claim that is being stored; False where the lane or the memory is full.
+
+        While older ones of the webhook wait in the store, half of its lane is theirs.
+        """
+        places = self._limits.queued_per_lane
+        if webhook_id in self._overflowed:
+            places //= 2
+        if self._queued(webhook_id) >= places or self._held_bytes + size > MAX_HELD_BYTES:
+            self._overflowed.add(webhook_id)
             return False
         self._lane(webhook_id).reserved += 1
         return True
@@ -91,9 +99,20 @@ class Lanes:
         """Webhooks whose lane takes nothing more."""
         return [webhook_id for webhook_id in self._lanes if not self._has_room(webhook_id)]
 
+    def drained(self, *, except_for: Collection[WebhookId]) -> None:
+        """The store holds nothing more that is due, but for these webhooks."""
+        self._overflowed.intersection_update(except_for)
+
+    @property
+    def overflowed(self) -> bool:
+        return bool(self._overflowed)
+
     def _has_room(self, webhook_id: WebhookId) -> bool:
+        return self._queued(webhook_id) < self._limits.queued_per_lane
+
+    def _queued(self, webhook_id: WebhookId) -> int:
         lane = self._lanes.get(webhook_id)
-        return lane is None or len(lane.waiting) + lane.reserved < self._limits.queued_per_lane
+        return 0 if lane is None else len(lane.waiting) + lane.reserved
 
     # --- in and out ---
 
@@ -104,6 +123,8 @@ class Lanes:
             lane.reserved -= 1
         self._hold(claim, now + LEASE.total_seconds())
         lane.waiting.append(claim)
+        if not reserved and not self._has_room(claim.webhook_id):
+            self._overflowed.add(claim.webhook_id)
         self._make_ready(claim.webhook_id, lane, urgent=claim.event_type is EventType.CALL)
 
     async def next(self) -> Claim | None:
@@ -124,6 +145,8 @@ class Lanes:
         if lane.waiting:
             self._make_ready(claim.webhook_id, lane, urgent=lane.waiting[0].event_type is EventType.CALL)
         self._something_ready.set()
+        if claim.webhook_id in self._overflowed and len(lane.waiting) <= self._limits.queued_per_lane // 2:
+            self.room_again.set()
         self._drop_if_empty(claim.webhook_id)
 
     def rest(self, claim: Claim, *, until: float) -> None:

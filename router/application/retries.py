@@ -14,8 +14,7 @@ from router.ports import DeliveryStore
 log = structlog.get_logger("router.retries")
 
 POLL_SECONDS: Final = 1.0
-BACKLOG_SECONDS: Final = 0.1
-"""Between two polls while the store holds what did not fit into memory."""
+"""Between two polls, unless a webhook with a backlog has room again."""
 RENEW_SECONDS: Final = 2.0
 MAX_CLAIMED_AT_ONCE: Final = 200
 MAX_EXCLUDED: Final = 1_000
@@ -30,19 +29,21 @@ class RetryPoller:
     def __init__(self, deliveries: DeliveryStore, lanes: Lanes) -> None:
         self._deliveries = deliveries
         self._lanes = lanes
-        self._stopping = asyncio.Event()
+        self._stopping = False
 
     def stop(self) -> None:
-        self._stopping.set()
+        self._stopping = True
+        self._lanes.room_again.set()
 
     async def run(self) -> None:
-        while not self._stopping.is_set():
+        while not self._stopping:
+            self._lanes.room_again.clear()
             claimed = await self._poll()
-            if claimed == 0:
-                self._lanes.overflowed = False
+            if claimed == MAX_CLAIMED_AT_ONCE:
+                continue
             try:
-                async with asyncio.timeout(BACKLOG_SECONDS if self._lanes.overflowed else POLL_SECONDS):
-                    await self._stopping.wait()
+                async with asyncio.timeout(POLL_SECONDS):
+                    await self._lanes.room_again.wait()
             except TimeoutError:
                 continue
 
@@ -55,6 +56,8 @@ class RetryPoller:
         claims = await self._deliveries.claim(limit, except_for=full)
         for claim in claims:
             self._lanes.offer(claim, now=claimed_at)
+        if len(claims) < limit:
+            self._lanes.drained(except_for=full)
         return len(claims)
 
 

@@ -98,6 +98,7 @@ def test_places_are_kept_up_to_the_limit_of_a_lane_and_given_back() -> None:
     assert under_test.reserve(WebhookId("b"), 10), "another lane has room"
 
     under_test.unreserve(webhook)
+    under_test.drained(except_for=[])
 
     assert list(under_test.full()) == []
     assert under_test.reserve(webhook, 10)
@@ -114,7 +115,7 @@ def test_payloads_in_memory_are_bounded_over_all_lanes() -> None:
 
     under_test.forget(large)
 
-    assert under_test.reserve(WebhookId("b"), 11)
+    assert under_test.reserve(WebhookId("c"), 11)
 
 
 async def test_nothing_is_kept_of_webhooks_that_have_nothing_left() -> None:
@@ -246,3 +247,18 @@ async def test_a_place_that_is_given_back_unused_leaves_no_lane() -> None:
         under_test.unreserve(webhook)
 
     assert under_test._lanes == {}  # the point of the test
+
+
+def test_while_older_ones_wait_in_the_store_half_of_the_lane_is_theirs() -> None:
+    under_test = lanes(replace(LIMITS, queued_per_lane=4))
+    webhook = WebhookId("a")
+    assert [under_test.reserve(webhook, 1) for _ in range(5)] == [True] * 4 + [False]
+    for _ in range(3):
+        under_test.unreserve(webhook)
+
+    assert [under_test.reserve(webhook, 1) for _ in range(2)] == [True, False]
+    assert list(under_test.full()) == [], "what comes from the store finds room"
+
+    under_test.drained(except_for=[])
+
+    assert [under_test.reserve(webhook, 1) for _ in range(2)] == [True, True]

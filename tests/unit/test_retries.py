@@ -7,8 +7,6 @@ import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
-import pytest
-
 from router.application.lanes import LaneLimits, Lanes
 from router.application.retries import MAX_CLAIMED_AT_ONCE, MAX_EXCLUDED, LeaseKeeper, RetryPoller
 from router.application.timers import Timers
@@ -121,16 +119,44 @@ async def test_a_poller_that_is_stopped_before_it_runs_claims_nothing() -> None:
     assert store.limits == []
 
 
-@pytest.mark.parametrize(("due", "overflowed"), [(0, False), (1, True)])
-async def test_the_store_is_asked_often_until_a_question_finds_nothing_more(due: int, overflowed: bool) -> None:
-    lanes, store = make_lanes(), Watched(due=claims(due))
+async def test_a_backlog_is_over_when_a_question_finds_less_than_it_asked_for() -> None:
+    lanes, store = make_lanes(queued_per_lane=1), Watched(due=claims(2))
     poller = RetryPoller(store, lanes)
-    lanes.overflowed = True
-    store.on_asked = poller.stop  # type: ignore[method-assign]
+    lanes.reserve(WebhookId("wh_1"), 1)
+    assert not lanes.reserve(WebhookId("wh_1"), 1)
+
+    await poller._poll()
+    assert lanes.overflowed, "its lane was full, so nothing is known of its backlog"
+
+    lanes.unreserve(WebhookId("wh_1"))
+    await poller._poll()
+    assert not lanes.overflowed
+
+
+async def test_a_lane_that_is_half_empty_again_asks_for_its_backlog() -> None:
+    lanes, store = make_lanes(queued_per_lane=4), Watched(due=claims(6)[4:])
+    for each in claims(4):
+        lanes.offer(each, now=0)
+    await RetryPoller(store, lanes)._poll()
+    asked: list[bool] = []
+    for _ in range(2):
+        taken = await lanes.next()
+        assert taken is not None
+        lanes.landed(taken)
+        asked.append(lanes.room_again.is_set())
+
+    assert asked == [False, True]
+
+
+async def test_a_full_batch_is_followed_by_the_next_question_at_once() -> None:
+    lanes = make_lanes(in_flight=10_000, queued_per_lane=10_000)
+    store = Watched(due=claims(MAX_CLAIMED_AT_ONCE + 1))
+    poller = RetryPoller(store, lanes)
+    store.on_asked = lambda: poller.stop() if len(store.limits) == 2 else None  # type: ignore[method-assign]
 
     await poller.run()
 
-    assert lanes.overflowed is overflowed
+    assert lanes.held == MAX_CLAIMED_AT_ONCE + 1
 
 
 # --- the keeper of leases --------------------------------------------------------------------------
