@@ -21,7 +21,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,23 +67,24 @@ class Bench:
 
 @asynccontextmanager
 async def process(
-    *arguments: str, ready: Callable[[], Awaitable[bool]] | None = None, **environment: str
+    *arguments: str, ready: Callable[[], Awaitable[bool]] | None = None, log: Path | None = None, **environment: str
 ) -> AsyncIterator[int]:
-    """A child that is ready, by its first line or by `ready`; yields its pid."""
-    child = await asyncio.create_subprocess_exec(
-        sys.executable, *arguments, stdout=asyncio.subprocess.PIPE, env={**os.environ, **environment}
-    )
+    """A Python child that is ready, by its first line or by `ready`, with its stderr in `log`; yields its pid."""
+    with log.open("wb") if log else nullcontext() as stderr:
+        child = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *arguments,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=stderr,
+            env={**os.environ, **environment},
+        )
     assert child.stdout is not None
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):
-            if ready is None:
-                if not await child.stdout.readline():
-                    raise SystemExit(f"{arguments[0]} did not start")
-            else:
-                while not await ready():
-                    if child.returncode is not None:
-                        raise SystemExit(f"{' '.join(arguments)} ended with {child.returncode}")
-                    await asyncio.sleep(0.1)
+            while not (await ready() if ready else await child.stdout.readline()):
+                if child.returncode is not None or ready is None:
+                    raise SystemExit(f"{' '.join(arguments)} did not start" + (f"; its log is {log}" if log else ""))
+                await asyncio.sleep(0.1)
         yield child.pid
     finally:
         if child.returncode is None:
@@ -114,19 +115,8 @@ async def router(bench: Bench, database: str) -> AsyncIterator[int]:
         **({"ROUTER_MONGO__DRIVER": bench.options.driver} if bench.options.driver else {}),
     }
     # The log goes to a file, as in production; it is part of what is measured.
-    wrapper = f"exec {sys.executable} -m router serve 2>{LOG}"
-    child = await asyncio.create_subprocess_exec("/bin/sh", "-c", wrapper, env={**os.environ, **environment})
-    try:
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            while not await is_ready():
-                if child.returncode is not None:
-                    raise SystemExit(f"the router ended with {child.returncode}; its log is {LOG}")
-                await asyncio.sleep(0.1)
-        yield child.pid
-    finally:
-        if child.returncode is None:
-            child.terminate()
-        await child.wait()
+    async with process("-m", "router", "serve", ready=is_ready, log=LOG, **environment) as pid:
+        yield pid
 
 
 @asynccontextmanager

@@ -64,10 +64,8 @@ class Ingest:
         self._schedules = schedules
         self._metrics = metrics
 
-    def stop(self) -> None:
-        """Nothing to do: `run` ends when the source has been stopped and emptied."""
-
     async def run(self) -> None:
+        """Work until the source has been stopped and emptied."""
         while batch := await self._source.take(MAX_BATCH):
             await self._ingest(batch)
             # When the store falls behind, what is in hand is finished first; the broker keeps the rest.

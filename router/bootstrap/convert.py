@@ -27,6 +27,14 @@ def _schedule(settings: ScheduleSettings) -> Schedule:
     )
 
 
+def suspend_after(settings: Settings) -> timedelta:
+    return timedelta(seconds=settings.delivery.suspend_after_seconds)
+
+
+def connect_timeout(settings: Settings) -> timedelta:
+    return timedelta(seconds=settings.delivery.connect_timeout_seconds)
+
+
 def egress_policy(settings: Settings) -> EgressPolicy:
     return EgressPolicy(
         allow=settings.egress.allow,

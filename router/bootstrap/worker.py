@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from datetime import timedelta
 from typing import Final
 
 from router import __version__
@@ -57,12 +56,7 @@ class Worker:
         self.timers = Timers(self.lanes)
         self.recorder = Recorder(
             deliveries=self.deliveries,
-            health=WebhookHealth(
-                self.book,
-                definitions,
-                store.clock,
-                timedelta(seconds=settings.delivery.suspend_after_seconds),
-            ),
+            health=WebhookHealth(self.book, definitions, store.clock, convert.suspend_after(settings)),
             book=self.book,
             lanes=self.lanes,
             timers=self.timers,
@@ -70,9 +64,7 @@ class Worker:
             metrics=metrics,
         )
         self.sender = HttpSender(
-            convert.egress_policy(settings),
-            connect_timeout=timedelta(seconds=settings.delivery.connect_timeout_seconds),
-            now=store.clock.now,
+            convert.egress_policy(settings), connect_timeout=convert.connect_timeout(settings), now=store.clock.now
         )
         self.deliverer = Deliverer(
             lanes=self.lanes,

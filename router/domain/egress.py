@@ -16,7 +16,6 @@ from urllib.parse import SplitResult, urlsplit
 
 MAX_URL_LENGTH: Final = 2048
 _SCHEMES: Final = frozenset({"https", "http"})
-_DEFAULT_PORTS: Final = {"https": 443, "http": 80}
 _HOST_AND_PORT: Final = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
 
 Network = IPv4Network | IPv6Network
@@ -63,7 +62,7 @@ class AllowRule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EgressPolicy:
-    """The operator's rules. `refusal` and `url_refusal` return the rule that was broken, or None."""
+    """The operator's rules. `refusal` and `scheme_refusal` return the rule that was broken, or None."""
 
     allow: tuple[AllowRule, ...] = ()
     require_https: bool = True
@@ -171,7 +170,3 @@ def check_url(url: str) -> SplitResult:
     if port == 0:
         raise ValueError("port 0 cannot be connected to")
     return parts
-
-
-def port_of(parts: SplitResult) -> int:
-    return parts.port or _DEFAULT_PORTS[parts.scheme]

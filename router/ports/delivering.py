@@ -189,8 +189,8 @@ class DeliveryStore(Protocol):
     async def renew(self, claims: Sequence[Claim]) -> None:
         """Hold on to claims for another lease."""
 
-    async def release(self, claims: Sequence[Claim], *, due_in: timedelta = timedelta()) -> None:
-        """Give claims back, to be found by any worker after `due_in`."""
+    async def release(self, claims: Sequence[Claim]) -> None:
+        """Give claims back, to be found by any worker: at once, or when their next attempt is due."""
 
     async def hold(self, claims: Sequence[Claim]) -> None:
         """Give claims of a paused webhook back, to rest until `wake` (or until they are too old)."""

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pymongo
@@ -24,27 +24,11 @@ from router.domain.matching import Verdict
 from router.domain.retry import Again, End
 from router.domain.webhook import WebhookId
 from router.ports import PlannedDelivery, PlannedEvent, Result
+from tests.support.fakes_delivery import NOW, FakeClock
 
-NOW = datetime(2031, 1, 1, 12, tzinfo=UTC)
 WEBHOOK = WebhookId("wh_1")
 DELIVERED = End(status=DeliveryStatus.DELIVERED)
 EXCEEDED_TIME_LIMIT = 262
-
-
-class StoppedClock:
-    """A clock that goes on only when a test says so."""
-
-    def __init__(self) -> None:
-        self.moment = NOW
-
-    def now(self) -> datetime:
-        return self.moment
-
-    def wall(self) -> float:
-        return self.moment.timestamp()
-
-    async def sleep(self, seconds: float) -> None:
-        self.moment += timedelta(seconds=seconds)
 
 
 @dataclass
@@ -52,7 +36,7 @@ class World:
     """One database, its clock, and two workers on it."""
 
     database: Database
-    clock: StoppedClock
+    clock: FakeClock
     one: MongoDeliveries
     two: MongoDeliveries
 
@@ -66,7 +50,7 @@ async def world(request: pytest.FixtureRequest, mongo_url: str, mongo_database: 
     driver: DriverName = request.param
     database = open_database(mongo_url, mongo_database, driver)
     await ensure_indexes(database)
-    clock = StoppedClock()
+    clock = FakeClock()
     keep = Retention(payload=timedelta(days=30), log=timedelta(days=90))
     one, two = (
         MongoDeliveries(database, Persistent(StoreHealth()), clock, keep, owner) for owner in ("worker-1", "worker-2")
@@ -429,16 +413,6 @@ async def test_a_claim_that_another_worker_holds_now_is_neither_renewed_released
     await world.one.hold([old])
 
     assert await world.document(new) == before
-
-
-async def test_a_released_claim_rests_as_long_as_was_said(world: World) -> None:
-    (claim,) = await world.one.admit([plan()])
-
-    await world.one.release([claim], due_in=timedelta(seconds=2))
-
-    assert await world.two.claim(10, except_for=()) == ()
-    world.clock.moment += timedelta(seconds=2)
-    assert len(await world.two.claim(10, except_for=())) == 1
 
 
 async def test_of_a_batch_of_results_only_the_lost_ones_are_told_and_the_others_written(world: World) -> None:

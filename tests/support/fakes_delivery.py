@@ -135,7 +135,7 @@ class FakeDeliveries:
     async def renew(self, claims: Sequence[Claim]) -> None:
         self.renewed += claims
 
-    async def release(self, claims: Sequence[Claim], *, due_in: timedelta = timedelta()) -> None:
+    async def release(self, claims: Sequence[Claim]) -> None:
         self.due += claims
 
     async def hold(self, claims: Sequence[Claim]) -> None:

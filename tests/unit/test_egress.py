@@ -13,7 +13,6 @@ from router.domain.egress import (
     check_url,
     is_public,
     parse_allow_rule,
-    port_of,
 )
 
 NOT_PUBLIC = [
@@ -103,6 +102,9 @@ PUBLIC = [
     "2606:4700:4700::1111",
     "2a00:1450:4007:80c::200e",
 ]
+
+
+DEFAULT_PORTS = {"https": 443, "http": 80}
 
 
 @pytest.mark.parametrize("address", NOT_PUBLIC + NOT_AN_ADDRESS + BOUND_TO_AN_INTERFACE)
@@ -265,7 +267,7 @@ def test_wrong_rule_is_refused(text: str) -> None:
 def test_url_is_accepted(url: str, host: str, port: int) -> None:
     parts = check_url(url)
 
-    assert (parts.hostname, port_of(parts)) == (host, port)
+    assert (parts.hostname, parts.port or DEFAULT_PORTS[parts.scheme]) == (host, port)
 
 
 @pytest.mark.parametrize(
@@ -346,4 +348,4 @@ def test_no_text_makes_checking_fail(url: str) -> None:
         return
     assert parts == urlsplit(url)
     assert parts.hostname
-    assert 0 < port_of(parts) < 65_536
+    assert parts.port is None or 0 < parts.port < 65_536

@@ -20,14 +20,15 @@ from router.adapters.mongo.documents import (
     StoredDocument,
     attempt_document,
     event_document,
+    first_claim,
+    read_claim,
     search_keys,
-    utc,
 )
 from router.adapters.mongo.driver import MAX_READ_TIME_MS, Database
 from router.adapters.mongo.indexes import DELIVERIES, EVENTS
 from router.adapters.mongo.resilience import Persistent
 from router.domain.delivery import Claim, DeliveryId, DeliveryReason, DeliveryStatus, delivery_id
-from router.domain.event import AccountId, EventKey, EventType
+from router.domain.event import EventKey
 from router.domain.lease import HELD_RECHECK, LEASE
 from router.domain.matching import Verdict
 from router.domain.retry import Again, End
@@ -73,7 +74,7 @@ class MongoDeliveries:
             return ()
         taken = await self._persistently(lambda: self._insert_deliveries(deliveries))
         return [
-            _first_claim(identity, plan, delivery.webhook_id)
+            first_claim(identity, plan, delivery.webhook_id)
             for identity, (plan, delivery) in deliveries.items()
             if delivery.leased and identity not in taken
         ]
@@ -150,7 +151,7 @@ class MongoDeliveries:
         if not documents:
             return ()
         payloads = await self._persistently(lambda: self._payloads(documents))
-        claims = [_claim(document, payloads.get(document["event"])) for document in documents]
+        claims = [read_claim(document, payloads.get(document["event"])) for document in documents]
         gone = [claim for claim in claims if claim.event_key not in payloads]
         if gone:
             expired = End(status=DeliveryStatus.EXPIRED, reason=DeliveryReason.TOO_OLD)
@@ -245,9 +246,9 @@ class MongoDeliveries:
     async def renew(self, claims: Sequence[Claim]) -> None:
         await self._update_owned(claims, {"$set": {"due_at": self._clock.now() + LEASE}})
 
-    async def release(self, claims: Sequence[Claim], *, due_in: timedelta = timedelta()) -> None:
+    async def release(self, claims: Sequence[Claim]) -> None:
         # A retry that rested in memory keeps its time.
-        due_at = {"$max": [self._clock.now() + due_in, "$next_attempt_at"]}
+        due_at = {"$max": [self._clock.now(), "$next_attempt_at"]}
         await self._update_owned(claims, [{"$set": {"due_at": due_at, "lease.owner": None}}])
 
     async def _update_owned(self, claims: Sequence[Claim], update: Document | list[Document]) -> None:
@@ -331,37 +332,3 @@ def _first_plan(plan: PlannedEvent, trace: Sequence[StoredDocument]) -> Sequence
     urls = {delivery.webhook_id: delivery.url for delivery in plan.deliveries}
     # A definition that has changed since matches no more; its URL is filled in by the attempt.
     return [PlannedDelivery(webhook_id=each, url=urls.get(each, ""), leased=False) for each in matched]
-
-
-def _first_claim(identity: DeliveryId, plan: PlannedEvent, webhook_id: WebhookId) -> Claim:
-    event = plan.event
-    return Claim(
-        delivery_id=identity,
-        event_key=event.key,
-        fence=1,
-        account_id=event.account_id,
-        webhook_id=webhook_id,
-        event_id=event.event_id,
-        event_type=event.type,
-        received_at=event.received_at,
-        attempt_count=0,
-        not_after=plan.not_after,
-        payload=event.payload,
-    )
-
-
-def _claim(document: StoredDocument, payload: bytes | None) -> Claim:
-    not_after = document["not_after"]
-    return Claim(
-        delivery_id=DeliveryId(document["_id"]),
-        event_key=EventKey(document["event"]),
-        fence=document["lease"]["fence"],
-        account_id=AccountId(document["account_id"]),
-        webhook_id=WebhookId(document["webhook_id"]),
-        event_id=document["event_id"],
-        event_type=EventType(document["event_type"]),
-        received_at=utc(document["created_at"]),
-        attempt_count=document["attempt_count"],
-        not_after=utc(not_after) if not_after else None,
-        payload=payload or b"",
-    )

@@ -22,6 +22,7 @@ from typing import Any
 from router.domain.delivery import (
     Attempt,
     AttemptError,
+    Claim,
     Delivery,
     DeliveryId,
     DeliveryReason,
@@ -171,6 +172,43 @@ def read_delivery(document: StoredDocument) -> Delivery:
         next_attempt_at=optional_utc(document["next_attempt_at"]),
         created_at=utc(document["created_at"]),
         completed_at=optional_utc(document["completed_at"]),
+    )
+
+
+# --- claims ----------------------------------------------------------------------------------------
+
+
+def first_claim(identity: DeliveryId, plan: PlannedEvent, webhook_id: WebhookId) -> Claim:
+    event = plan.event
+    return Claim(
+        delivery_id=identity,
+        event_key=event.key,
+        fence=1,
+        account_id=event.account_id,
+        webhook_id=webhook_id,
+        event_id=event.event_id,
+        event_type=event.type,
+        received_at=event.received_at,
+        attempt_count=0,
+        not_after=plan.not_after,
+        payload=event.payload,
+    )
+
+
+def read_claim(document: StoredDocument, payload: bytes | None) -> Claim:
+    not_after = document["not_after"]
+    return Claim(
+        delivery_id=DeliveryId(document["_id"]),
+        event_key=EventKey(document["event"]),
+        fence=document["lease"]["fence"],
+        account_id=AccountId(document["account_id"]),
+        webhook_id=WebhookId(document["webhook_id"]),
+        event_id=document["event_id"],
+        event_type=EventType(document["event_type"]),
+        received_at=utc(document["created_at"]),
+        attempt_count=document["attempt_count"],
+        not_after=utc(not_after) if not_after else None,
+        payload=payload or b"",
     )
 
 
