@@ -11,6 +11,7 @@ from typing import Final
 
 import structlog
 
+from router.application.circuits import Circuits
 from router.domain.event import AccountId
 from router.domain.webhook import Account, Webhook, WebhookId, WebhookState
 from router.ports import DefinitionChange, DefinitionSnapshot, DefinitionStore, DeliveryStore
@@ -101,10 +102,13 @@ class DefinitionFollower:
 
     name = "definitions"
 
-    def __init__(self, book: DefinitionBook, definitions: DefinitionStore, deliveries: DeliveryStore) -> None:
+    def __init__(
+        self, book: DefinitionBook, definitions: DefinitionStore, deliveries: DeliveryStore, circuits: Circuits
+    ) -> None:
         self._book = book
         self._definitions = definitions
         self._deliveries = deliveries
+        self._circuits = circuits
         self._stopping = asyncio.Event()
         self.loaded = asyncio.Event()
         """Set after the first snapshot: nothing may be matched before."""
@@ -140,6 +144,9 @@ class DefinitionFollower:
 
     async def _carry_over(self, changed: Sequence[tuple[WebhookId, Webhook | None]]) -> None:
         for webhook_id, webhook in changed:
+            if webhook is None or webhook.failing_since is None:
+                # It is gone, or it works: perhaps another worker found out.
+                self._circuits.forget(webhook_id)
             if webhook is None:
                 cancelled = await self._deliveries.cancel(webhook_id)
                 log.info("webhook_deleted", webhook_id=webhook_id, cancelled=cancelled)

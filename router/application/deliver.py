@@ -7,10 +7,15 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import lru_cache
 from math import ceil
+from typing import assert_never
+from urllib.parse import urlsplit
 
 import structlog
 
+from router.application.brake import EgressBrake
+from router.application.circuits import Circuits
 from router.application.definitions import DefinitionBook
 from router.application.lanes import Lanes
 from router.application.record import Recorder
@@ -24,12 +29,12 @@ from router.domain.delivery import (
 )
 from router.domain.egress import check_url
 from router.domain.event import EventType, header_id
-from router.domain.lease import HOLD_IN_MEMORY
+from router.domain.lease import HELD_RECHECK, HOLD_IN_MEMORY
 from router.domain.outcome import Answer, Classified, LocalFault, NoAnswer, Outcome, SendResult, classify
 from router.domain.retry import Again, End, Jitter, Schedule, decide, is_too_old
 from router.domain.signing import sign
 from router.domain.webhook import Webhook, WebhookState
-from router.ports import Clock, DefinitionStore, OutgoingRequest, Result, Sender
+from router.ports import Clock, DefinitionStore, OutgoingRequest, Rest, Result, Sender
 from router.telemetry.metrics import Metrics
 
 log = structlog.get_logger("router.deliveries")
@@ -37,7 +42,10 @@ log = structlog.get_logger("router.deliveries")
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """The delivery waits until its account and webhook are enabled, and the definition right, again."""
+    """The delivery rests until then, or until its account and webhook are enabled, the definition right, or the
+    circuit closed again."""
+
+    until: datetime
 
 
 class Deliverer:
@@ -53,6 +61,8 @@ class Deliverer:
         definitions: DefinitionStore,
         sender: Sender,
         recorder: Recorder,
+        circuits: Circuits,
+        brake: EgressBrake,
         schedules: Mapping[EventType, Schedule],
         clock: Clock,
         jitter: Jitter,
@@ -64,6 +74,8 @@ class Deliverer:
         self._definitions = definitions
         self._sender = sender
         self._recorder = recorder
+        self._circuits = circuits
+        self._brake = brake
         self._schedules = schedules
         self._clock = clock
         self._jitter = jitter
@@ -74,6 +86,7 @@ class Deliverer:
     def stop(self) -> None:
         """Begin no further attempt; `run` ends when those in flight have ended."""
         self._lanes.close()
+        self._brake.stop()
 
     async def run(self) -> None:
         while (claim := await self._next()) is not None:
@@ -85,6 +98,7 @@ class Deliverer:
 
     async def _next(self) -> Claim | None:
         await self._recorder.room()
+        await self._brake.clearance()
         return await self._lanes.next()
 
     async def abandon(self) -> None:
@@ -99,6 +113,7 @@ class Deliverer:
         except Exception:
             # A bug of ours must not cost the delivery: its lease runs out and it is tried again.
             log.exception("attempt_raised", delivery_id=claim.delivery_id)
+            self._circuits.let_go(claim)
             self._lanes.forget(claim)
             return
         finally:
@@ -106,8 +121,8 @@ class Deliverer:
         match result:
             case Result():
                 self._recorder.put(result)
-            case Held():
-                self._recorder.hold(claim)
+            case Held(until=until):
+                self._recorder.hold(Rest(claim=claim, until=until))
             case None:
                 self._lanes.forget(claim)
 
@@ -125,7 +140,10 @@ class Deliverer:
         if webhook is None:
             return _ended(claim, DeliveryStatus.CANCELLED, DeliveryReason.WEBHOOK_DELETED)
         withheld = _withheld(claim, webhook, is_open=self._book.is_open(webhook), now=self._clock.now())
-        return withheld or await self._attempt(claim, webhook)
+        if withheld is not None:
+            return withheld
+        rests_until = self._circuits.admit(claim, webhook)
+        return Held(rests_until) if rests_until is not None else await self._attempt(claim, webhook)
 
     async def _attempt(self, claim: Claim, webhook: Webhook) -> Result:
         number = claim.attempt_count + 1
@@ -139,7 +157,9 @@ class Deliverer:
         answer = await self._sender.send(self._request(claim, webhook, number, schedule.timeout))
         duration = time.monotonic() - started
 
+        answer = self._brake.judge(_host_of(webhook.url), answer)
         classified = classify(answer)
+        self._learn(claim, webhook, classified.outcome)
         after = decide(
             classified,
             attempt_number=number,
@@ -164,6 +184,17 @@ class Deliverer:
         self._tell(claim, classified, after, number=number, duration=duration, detail=detail)
         keep = isinstance(after, Again) and after.at - self._clock.now() <= HOLD_IN_MEMORY
         return Result(claim=claim, attempt=attempt, next=after, url=webhook.url, keep_lease=keep)
+
+    def _learn(self, claim: Claim, webhook: Webhook, outcome: Outcome) -> None:
+        match outcome:
+            case Outcome.DELIVERED:
+                self._circuits.succeeded(webhook)
+            case Outcome.RETRY | Outcome.GONE:
+                self._circuits.failed(claim, webhook)
+            case Outcome.BLOCKED | Outcome.NOT_AN_ATTEMPT:
+                self._circuits.let_go(claim)
+            case _:
+                assert_never(outcome)
 
     def _request(self, claim: Claim, webhook: Webhook, number: int, timeout: timedelta) -> OutgoingRequest:
         event_id = header_id(claim.event_id)
@@ -222,7 +253,7 @@ def _withheld(claim: Claim, webhook: Webhook, *, is_open: bool, now: datetime) -
     if webhook.state is WebhookState.INVALID and not _is_url_usable(webhook):
         return _ended(claim, DeliveryStatus.FAILED, DeliveryReason.INVALID_URL)
     if not is_open:
-        return Held()
+        return Held(now + HELD_RECHECK)
     if webhook.state is WebhookState.SUSPENDED:
         return _ended(claim, DeliveryStatus.FAILED, DeliveryReason.SUSPENDED)
     return None
@@ -230,6 +261,11 @@ def _withheld(claim: Claim, webhook: Webhook, *, is_open: bool, now: datetime) -
 
 def _ended(claim: Claim, status: DeliveryStatus, reason: DeliveryReason) -> Result:
     return Result(claim=claim, attempt=None, next=End(status=status, reason=reason))
+
+
+@lru_cache(maxsize=4096)
+def _host_of(url: str) -> str:
+    return urlsplit(url).hostname or ""
 
 
 def _is_url_usable(webhook: Webhook) -> bool:

@@ -13,6 +13,8 @@ from typing import Final
 
 import structlog
 
+from router.application.budget import RetryBudget
+from router.application.circuits import Circuits
 from router.application.definitions import DefinitionBook
 from router.application.lanes import Lanes
 from router.application.record import Recorder
@@ -20,9 +22,10 @@ from router.domain.delivery import DeliveryReason, DeliveryStatus
 from router.domain.event import Event, EventType, Rejection, RejectionReason
 from router.domain.lease import LEASE, RENEW_BELOW
 from router.domain.matching import Verdict, explain
-from router.domain.retry import End, Schedule
+from router.domain.retry import End, Schedule, is_too_old
 from router.domain.webhook import Webhook, WebhookState
 from router.ports import (
+    Clock,
     DeadLetter,
     DeadLetterStore,
     DeliveryStore,
@@ -36,6 +39,8 @@ from router.telemetry.metrics import Metrics
 log = structlog.get_logger("router.ingest")
 
 MAX_BATCH: Final = 200
+BEHIND: Final = 100
+"""A batch of so many events says that more wait at the broker: what arrives while the last batch is written is less."""
 
 
 class Ingest:
@@ -52,6 +57,9 @@ class Ingest:
         book: DefinitionBook,
         lanes: Lanes,
         recorder: Recorder,
+        circuits: Circuits,
+        budget: RetryBudget,
+        clock: Clock,
         schedules: Mapping[EventType, Schedule],
         metrics: Metrics,
     ) -> None:
@@ -61,6 +69,9 @@ class Ingest:
         self._book = book
         self._lanes = lanes
         self._recorder = recorder
+        self._circuits = circuits
+        self._budget = budget
+        self._clock = clock
         self._schedules = schedules
         self._metrics = metrics
 
@@ -68,6 +79,7 @@ class Ingest:
         """Work until the source has been stopped and emptied."""
         while batch := await self._source.take(MAX_BATCH):
             await self._ingest(batch)
+            self._budget.took_in(len(batch), is_behind=len(batch) >= BEHIND)
             # When the store falls behind, what is in hand is finished first; the broker keeps the rest.
             await self._recorder.room()
 
@@ -89,24 +101,35 @@ class Ingest:
         account = self._book.account(event.account_id)
         verdicts = explain(account, event)
         max_age = self._schedules[event.type].max_age
+        not_after = born_at + max_age if max_age is not None else None
+        is_stale = is_too_old(not_after, self._clock.now())
         return PlannedEvent(
             event=event,
             born_at=born_at,
-            not_after=born_at + max_age if max_age is not None else None,
+            not_after=not_after,
             account_enabled=account.webhooks_enabled,
             trace=[(webhook.id, verdict) for webhook, verdict in verdicts],
             deliveries=[
-                self._plan_delivery(event, webhook) for webhook, verdict in verdicts if verdict is Verdict.MATCHED
+                self._plan_delivery(event, webhook, is_stale=is_stale)
+                for webhook, verdict in verdicts
+                if verdict is Verdict.MATCHED
             ],
         )
 
-    def _plan_delivery(self, event: Event, webhook: Webhook) -> PlannedDelivery:
-        suspended = webhook.state is WebhookState.SUSPENDED
+    def _plan_delivery(self, event: Event, webhook: Webhook, *, is_stale: bool) -> PlannedDelivery:
+        ended = rests_until = None
+        leased = False
+        if is_stale:
+            ended = End(status=DeliveryStatus.EXPIRED, reason=DeliveryReason.TOO_OLD)
+        elif webhook.state is WebhookState.SUSPENDED:
+            ended = End(status=DeliveryStatus.FAILED, reason=DeliveryReason.SUSPENDED)
+        else:
+            rests_until = self._circuits.rests_until(webhook)
+            leased = rests_until is None and self._lanes.reserve(webhook, len(event.payload))
+            if not leased and rests_until is None and self._circuits.is_failing(webhook.id):
+                rests_until = self._circuits.put_off_until(webhook.id)
         return PlannedDelivery(
-            webhook_id=webhook.id,
-            url=webhook.url,
-            leased=not suspended and self._lanes.reserve(webhook.id, len(event.payload)),
-            ended=End(status=DeliveryStatus.FAILED, reason=DeliveryReason.SUSPENDED) if suspended else None,
+            webhook_id=webhook.id, url=webhook.url, leased=leased, rests_until=rests_until, ended=ended
         )
 
     async def _admit(self, planned: Sequence[PlannedEvent], batch: Sequence[Intake]) -> None:
@@ -139,6 +162,9 @@ class Ingest:
 
     def _count(self, plan: PlannedEvent) -> None:
         self._metrics.events_received.labels(plan.event.type.value).inc()
+        for delivery in plan.deliveries:
+            if delivery.ended is not None:
+                self._metrics.deliveries.labels(delivery.ended.status.value).inc()
         if not plan.deliveries:
             self._metrics.events_unmatched.labels(plan.event.type.value).inc()
 

@@ -13,13 +13,13 @@ from typing import Final
 
 import structlog
 
+from router.application.circuits import Circuits
 from router.application.definitions import DefinitionBook
 from router.application.health import WebhookHealth
 from router.application.lanes import Lanes
 from router.application.timers import Timers
-from router.domain.delivery import Claim
 from router.domain.retry import Again, End
-from router.ports import Clock, DeliveryStore, Result
+from router.ports import Clock, DeliveryStore, Rest, Result
 from router.telemetry.metrics import Metrics
 
 log = structlog.get_logger("router.deliveries")
@@ -42,6 +42,7 @@ class Recorder:
         deliveries: DeliveryStore,
         health: WebhookHealth,
         book: DefinitionBook,
+        circuits: Circuits,
         lanes: Lanes,
         timers: Timers,
         clock: Clock,
@@ -50,12 +51,13 @@ class Recorder:
         self._deliveries = deliveries
         self._health = health
         self._book = book
+        self._circuits = circuits
         self._lanes = lanes
         self._timers = timers
         self._clock = clock
         self._metrics = metrics
         self._finished: list[Result] = []
-        self._held_back: list[Claim] = []
+        self._held_back: list[Rest] = []
         self._something_finished = asyncio.Event()
         self._has_room = asyncio.Event()
         self._has_room.set()
@@ -72,9 +74,9 @@ class Recorder:
         """Wait while the store is so far behind that no further attempt should begin."""
         await self._has_room.wait()
 
-    def hold(self, claim: Claim) -> None:
-        """Hand over a claim of a paused webhook, to rest in the store."""
-        self._held_back.append(claim)
+    def hold(self, rest: Rest) -> None:
+        """Hand over a claim that is not to be attempted now, to rest in the store."""
+        self._held_back.append(rest)
         self._something_finished.set()
 
     def stop(self) -> None:
@@ -97,21 +99,34 @@ class Recorder:
         batch, self._finished = self._finished[:MAX_BATCH], self._finished[MAX_BATCH:]
         held, self._held_back = self._held_back, []
         if batch:
-            lost = await self._deliveries.record(batch)
+            await self._record(batch)
             if len(self._finished) < MAX_UNRECORDED:
                 self._has_room.set()
-            await self._carry_on(batch, lost)
         if held:
             await self._hold(held)
 
-    async def _hold(self, held: Sequence[Claim]) -> None:
+    async def _record(self, batch: Sequence[Result]) -> None:
+        try:
+            lost = await self._deliveries.record(batch)
+        except Exception:
+            # One that the store refuses for what it is must not take the others with it.
+            log.exception("results_refused", results=len(batch))
+            if len(batch) == 1:
+                self._lanes.forget(batch[0].claim)  # its lease runs out, and it is attempted again
+            else:
+                for result in batch:
+                    await self._record([result])
+            return
+        await self._carry_on(batch, lost)
+
+    async def _hold(self, held: Sequence[Rest]) -> None:
         await self._deliveries.hold(held)
-        for claim in held:
-            self._lanes.forget(claim)
-        # A webhook that was enabled while we wrote has had its wake-up call already.
-        for webhook_id in {claim.webhook_id for claim in held}:
+        for rest in held:
+            self._lanes.forget(rest.claim)
+        # A webhook that was enabled, or worked again, while we wrote has had its wake-up call already.
+        for webhook_id in {rest.claim.webhook_id for rest in held}:
             webhook = self._book.webhook(webhook_id)
-            if webhook is not None and self._book.is_open(webhook):
+            if webhook is not None and self._book.is_open(webhook) and not self._circuits.is_open(webhook_id):
                 await self._deliveries.wake(webhook_id)
 
     async def _carry_on(self, batch: Sequence[Result], lost: Sequence[Result]) -> None:

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
+from itertools import islice
 from typing import Final
 
-import structlog
-
+from router.application.brake import EgressBrake
+from router.application.budget import RetryBudget
+from router.application.circuits import Circuits
 from router.application.lanes import Lanes
-from router.ports import DeliveryStore
-
-log = structlog.get_logger("router.retries")
+from router.domain.errors import DependencyUnavailable
+from router.ports import DeliveryStore, Due, Ration
 
 POLL_SECONDS: Final = 1.0
 """Between two polls, unless a webhook with a backlog has room again."""
 RENEW_SECONDS: Final = 2.0
 MAX_CLAIMED_AT_ONCE: Final = 200
 MAX_EXCLUDED: Final = 1_000
-"""Full lanes named in a claim; beyond it the poller waits for room instead of sending ever longer queries."""
+"""Full lanes named in a claim, so that queries do not grow without end; those beyond may be found in vain."""
 
 
 class RetryPoller:
@@ -26,9 +28,24 @@ class RetryPoller:
 
     name = "retries"
 
-    def __init__(self, deliveries: DeliveryStore, lanes: Lanes) -> None:
+    def __init__(
+        self,
+        *,
+        deliveries: DeliveryStore,
+        lanes: Lanes,
+        circuits: Circuits,
+        brake: EgressBrake,
+        budget: RetryBudget,
+        is_steady: Callable[[], bool],
+    ) -> None:
+        """`is_steady` says that the store answers, and has for long enough that no worker has results left to record
+        from before an outage: what they stand for looks due, and would be sent again."""
         self._deliveries = deliveries
         self._lanes = lanes
+        self._circuits = circuits
+        self._brake = brake
+        self._budget = budget
+        self._is_steady = is_steady
         self._stopping = False
 
     def stop(self) -> None:
@@ -38,8 +55,7 @@ class RetryPoller:
     async def run(self) -> None:
         while not self._stopping:
             self._lanes.room_again.clear()
-            claimed = await self._poll()
-            if claimed == MAX_CLAIMED_AT_ONCE:
+            if await self._poll():
                 continue
             try:
                 async with asyncio.timeout(POLL_SECONDS):
@@ -47,18 +63,29 @@ class RetryPoller:
             except TimeoutError:
                 continue
 
-    async def _poll(self) -> int:
+    async def _poll(self) -> bool:
+        """Claim once. Whether more is due that there is room for."""
+        if self._brake.is_on or not self._is_steady():
+            return False
         limit = min(MAX_CLAIMED_AT_ONCE, self._lanes.room())
-        full = self._lanes.full()
-        if limit == 0 or len(full) > MAX_EXCLUDED:
-            return 0
+        allowed = self._budget.allowance(limit)
+        if allowed == 0:
+            return False
+        full = list(islice(self._lanes.full(), MAX_EXCLUDED))
         claimed_at = time.monotonic()
-        claims = await self._deliveries.claim(limit, except_for=full)
-        for claim in claims:
+        try:
+            claimed = await self._deliveries.claim(allowed, except_for=full, ration=self._ration)
+        except DependencyUnavailable:
+            return False  # the store's health has recorded it
+        for claim in claimed.claims:
             self._lanes.offer(claim, now=claimed_at)
-        if len(claims) < limit:
+        if claimed.drained:
             self._lanes.drained(except_for=full)
-        return len(claims)
+        return not claimed.drained and allowed == limit
+
+    def _ration(self, due: Due) -> Ration | None:
+        places = self._lanes.ration(due)
+        return None if places is None else Ration(places=places, until=self._circuits.put_off_until(due.webhook_id))
 
 
 class LeaseKeeper:

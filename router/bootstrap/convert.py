@@ -31,6 +31,10 @@ def suspend_after(settings: Settings) -> timedelta:
     return timedelta(seconds=settings.delivery.suspend_after_seconds)
 
 
+def circuit_after(settings: Settings) -> timedelta:
+    return timedelta(seconds=settings.delivery.circuit_after_seconds)
+
+
 def connect_timeout(settings: Settings) -> timedelta:
     return timedelta(seconds=settings.delivery.connect_timeout_seconds)
 

@@ -13,6 +13,9 @@ from router.adapters.mongo.definitions import MongoDefinitions
 from router.adapters.mongo.deliveries import MongoDeliveries
 from router.adapters.mongo.upkeep import MongoUpkeep
 from router.adapters.rabbitmq.consumer import RabbitSource
+from router.application.brake import EgressBrake
+from router.application.budget import RetryBudget
+from router.application.circuits import Circuits
 from router.application.definitions import DefinitionBook, DefinitionFollower
 from router.application.deliver import Deliverer
 from router.application.health import WebhookHealth
@@ -48,16 +51,20 @@ class Worker:
             store.database, store.persistently, store.clock, convert.retention(settings), owner
         )
         definitions = MongoDefinitions(store.database, store.persistently, settings.numbers.default_country)
-        self.lanes = Lanes(convert.lane_limits(settings))
+        circuits = self._circuits = Circuits(store.clock, random.random, convert.circuit_after(settings))
+        self._brake = EgressBrake()
+        budget = RetryBudget()
+        self.lanes = Lanes(convert.lane_limits(settings), is_failing=circuits.is_failing)
         self.source = RabbitSource(
             convert.sources(settings), convert.broker(settings), store.clock.now, metrics.acks_lost.inc
         )
-        self.follower = DefinitionFollower(self.book, definitions, self.deliveries)
+        self.follower = DefinitionFollower(self.book, definitions, self.deliveries, circuits)
         self.timers = Timers(self.lanes)
         self.recorder = Recorder(
             deliveries=self.deliveries,
             health=WebhookHealth(self.book, definitions, store.clock, convert.suspend_after(settings)),
             book=self.book,
+            circuits=circuits,
             lanes=self.lanes,
             timers=self.timers,
             clock=store.clock,
@@ -72,6 +79,8 @@ class Worker:
             definitions=definitions,
             sender=self.sender,
             recorder=self.recorder,
+            circuits=circuits,
+            brake=self._brake,
             schedules=schedules,
             clock=store.clock,
             jitter=random.random,
@@ -85,10 +94,20 @@ class Worker:
             book=self.book,
             lanes=self.lanes,
             recorder=self.recorder,
+            circuits=circuits,
+            budget=budget,
+            clock=store.clock,
             schedules=schedules,
             metrics=metrics,
         )
-        self.poller = RetryPoller(self.deliveries, self.lanes)
+        self.poller = RetryPoller(
+            deliveries=self.deliveries,
+            lanes=self.lanes,
+            circuits=circuits,
+            brake=self._brake,
+            budget=budget,
+            is_steady=lambda: store.persistently.health.is_steady,
+        )
         self.keeper = LeaseKeeper(self.deliveries, self.lanes)
         self.housekeeping = Housekeeping(store.clock, store.pulse, MongoUpkeep(store.database, store.persistently))
 
@@ -154,4 +173,7 @@ class Worker:
         """Bring the gauges up to date."""
         self._metrics.in_flight.set(self.lanes.in_flight)
         self._metrics.held.set(self.lanes.held)
+        self._metrics.circuits.labels("open").set(self._circuits.count_open())
+        self._metrics.circuits.labels("half_open").set(self._circuits.count_half_open())
+        self._metrics.egress_brake.set(self._brake.is_on)
         self._metrics.webhooks.set(len(self.book))

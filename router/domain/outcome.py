@@ -40,6 +40,22 @@ class LocalFault:
 SendResult = Answer | NoAnswer | LocalFault
 
 
+_PERHAPS_OURS: Final = frozenset({AttemptError.DNS, AttemptError.CONNECT_TIMEOUT, AttemptError.OTHER})
+"""Failures that a dead way out looks like: nothing was heard of the customer's server. `other` holds what the network
+says of itself, as that there is no route."""
+
+
+def local_kind(result: SendResult) -> str | None:
+    """The kind of a failure that may be of our own making; None where the customer's server was heard of."""
+    match result:
+        case LocalFault():
+            return "local"
+        case NoAnswer(error=error) if error in _PERHAPS_OURS:
+            return error.value
+        case _:
+            return None
+
+
 class Outcome(Enum):
     """What an attempt means for its delivery."""
 

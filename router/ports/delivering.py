@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 
 from router.domain.delivery import Attempt, Claim
-from router.domain.event import AccountId, Event, Rejection
+from router.domain.event import AccountId, Event, EventType, Rejection
 from router.domain.matching import Verdict
 from router.domain.outcome import SendResult
 from router.domain.retry import Again, End
@@ -129,11 +129,13 @@ class DefinitionStore(Protocol):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedDelivery:
     """A delivery to be stored. `leased` says that this worker attempts it as soon as it is durable;
-    otherwise any worker finds it. `ended` is set where it is over before any attempt."""
+    otherwise any worker finds it, at once or after `rests_until`. `ended` is set where it is over before any attempt.
+    """
 
     webhook_id: WebhookId
     url: str
     leased: bool
+    rests_until: datetime | None = None
     ended: End | None = None
 
 
@@ -172,6 +174,39 @@ class Result:
     """This worker goes on to hold the delivery in memory until its next attempt."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Due:
+    """What is known of a delivery that is due before it is claimed."""
+
+    webhook_id: WebhookId
+    account_id: AccountId
+    event_type: EventType
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ration:
+    """How many more deliveries of a webhook in doubt a worker takes; those beyond `places` are put off `until`."""
+
+    places: int
+    until: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claimed:
+    """What a worker got. `drained` says that nothing more is due, but for the webhooks that were left out."""
+
+    claims: Sequence[Claim]
+    drained: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rest:
+    """A claim that is given back, to be found again at `until`, or sooner when its webhook is woken."""
+
+    claim: Claim
+    until: datetime
+
+
 class DeliveryStore(Protocol):
     """Events and deliveries, written in batches. Every write may be repeated without doubling anything."""
 
@@ -179,9 +214,14 @@ class DeliveryStore(Protocol):
         """Make events and their deliveries durable. An event that is already there keeps its first plan, and only
         deliveries of that plan that are missing are added. Returns the claims that this worker now holds."""
 
-    async def claim(self, limit: int, *, except_for: Collection[WebhookId]) -> Sequence[Claim]:
-        """Take up to `limit` due deliveries, the longest due first, none of the webhooks in `except_for`.
-        One whose event is gone (retention) ends as expired here and is not returned."""
+    async def claim(
+        self, limit: int, *, except_for: Collection[WebhookId], ration: Callable[[Due], Ration | None]
+    ) -> Claimed:
+        """Take up to `limit` due deliveries, calls first, then the longest due, none of the webhooks in `except_for`.
+
+        Of a webhook with a `ration` no more than that are taken. A delivery whose event is gone (retention) ends as
+        expired here and is not returned. Not repeated while the store is away: raises DependencyUnavailable.
+        """
 
     async def record(self, results: Sequence[Result]) -> Sequence[Result]:
         """Write results whose fence still holds. Returns those whose delivery was taken over meanwhile."""
@@ -192,11 +232,11 @@ class DeliveryStore(Protocol):
     async def release(self, claims: Sequence[Claim]) -> None:
         """Give claims back, to be found by any worker: at once, or when their next attempt is due."""
 
-    async def hold(self, claims: Sequence[Claim]) -> None:
-        """Give claims of a paused webhook back, to rest until `wake` (or until they are too old)."""
+    async def hold(self, rests: Sequence[Rest]) -> None:
+        """Give claims back that must not be attempted now: their webhook is paused, or its circuit open."""
 
     async def wake(self, webhook_id: WebhookId | None) -> int:
-        """Make the held deliveries of a webhook, or of all, due now; their number."""
+        """Make the resting deliveries of a webhook, or of all, due now; their number."""
 
     async def cancel(self, webhook_id: WebhookId) -> int:
         """Cancel the pending deliveries of a deleted webhook; their number."""

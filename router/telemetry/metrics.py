@@ -44,6 +44,8 @@ class Metrics:
         self.attempt_duration = histogram("attempt_duration_seconds", "Duration of an attempt.", _DURATION_BUCKETS)
         self.in_flight = gauge("in_flight", "Attempts in flight.")
         self.held = gauge("held", "Deliveries held in memory.")
+        self.circuits = gauge("circuits", "Webhooks whose circuit is not closed, by state: open, half_open.", "state")
+        self.egress_brake = gauge("egress_brake", "Whether everybody who is tried fails in the same local way.")
         self.webhooks = gauge("webhooks", "Webhook definitions in memory.")
         self.consumer_alive = gauge("consumer_alive", "Whether the consumer of a source is subscribed.", "source")
         self.store_up = gauge("store_up", "Whether the last call to MongoDB succeeded.")

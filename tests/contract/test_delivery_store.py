@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pymongo
@@ -18,12 +18,13 @@ from router.adapters.mongo.driver import Database, DriverName, open_database
 from router.adapters.mongo.indexes import ensure_indexes
 from router.adapters.mongo.resilience import Persistent, StoreHealth
 from router.domain.delivery import Attempt, Claim, DeliveryReason, DeliveryStatus, Trigger
+from router.domain.errors import DependencyUnavailable
 from router.domain.event import AccountId, Event, EventType
 from router.domain.lease import LEASE
 from router.domain.matching import Verdict
 from router.domain.retry import Again, End
 from router.domain.webhook import WebhookId
-from router.ports import PlannedDelivery, PlannedEvent, Result
+from router.ports import Due, PlannedDelivery, PlannedEvent, Ration, Rest, Result
 from tests.support.fakes_delivery import NOW, FakeClock
 
 WEBHOOK = WebhookId("wh_1")
@@ -105,6 +106,20 @@ def attempt(number: int) -> Attempt:
     )
 
 
+async def take(
+    worker: MongoDeliveries,
+    limit: int,
+    *,
+    except_for: Collection[WebhookId] = (),
+    ration: Callable[[Due], Ration | None] = lambda _: None,
+) -> list[Claim]:
+    return list((await worker.claim(limit, except_for=except_for, ration=ration)).claims)
+
+
+def rest(claim: Claim, until: datetime = NOW + timedelta(minutes=5)) -> Rest:
+    return Rest(claim=claim, until=until)
+
+
 # --- admitting -------------------------------------------------------------------------------------
 
 
@@ -112,7 +127,7 @@ async def test_an_admitted_event_is_claimed_by_the_worker_that_admitted_it(world
     (claim,) = await world.one.admit([plan()])
 
     assert (claim.webhook_id, claim.fence, claim.attempt_count, claim.payload) == (WEBHOOK, 1, 0, b'{"n": 1}')
-    assert await world.two.claim(10, except_for=()) == ()
+    assert await take(world.two, 10) == []
 
 
 async def test_a_redelivered_event_doubles_nothing(world: World) -> None:
@@ -138,7 +153,7 @@ async def test_an_event_that_lost_its_deliveries_to_a_crash_is_completed_from_it
     # Meanwhile wh_2 matches no more, and wh_3 does.
     assert list(await world.two.admit([plan(event(payload=b"second"), WEBHOOK, WebhookId("wh_3"))])) == []
 
-    claims = await world.two.claim(10, except_for=())
+    claims = await take(world.two, 10)
     assert {claim.webhook_id for claim in claims} == {"wh_1", "wh_2"}
     assert {claim.payload for claim in claims} == {b"first"}
     assert {claim.not_after for claim in claims} == {NOW + timedelta(seconds=30)}
@@ -147,7 +162,7 @@ async def test_an_event_that_lost_its_deliveries_to_a_crash_is_completed_from_it
 async def test_what_is_not_leased_is_found_by_any_worker(world: World) -> None:
     assert list(await world.one.admit([plan(leased=False)])) == []
 
-    (claim,) = await world.two.claim(10, except_for=())
+    (claim,) = await take(world.two, 10)
     assert claim.fence == 1
 
 
@@ -155,7 +170,7 @@ async def test_what_ended_at_once_is_stored_and_never_due(world: World) -> None:
     ended = End(status=DeliveryStatus.FAILED, reason=DeliveryReason.SUSPENDED)
     assert list(await world.one.admit([plan(leased=False, ended=ended)])) == []
 
-    assert await world.two.claim(10, except_for=()) == ()
+    assert await take(world.two, 10) == []
     stored = await world.database["deliveries"].find_one({})
     assert (stored["status"], stored["reason"]) == ("failed", "suspended")
     assert "due_at" not in stored
@@ -169,7 +184,7 @@ async def test_a_claim_is_free_again_when_its_lease_is_over(world: World) -> Non
     await world.one.admit([plan()])
     world.clock.moment += LEASE
 
-    (claim,) = await world.two.claim(10, except_for=())
+    (claim,) = await take(world.two, 10)
 
     assert claim.fence == 2
 
@@ -179,16 +194,76 @@ async def test_the_longest_due_come_first_and_full_lanes_are_left_out(world: Wor
         await world.one.admit([plan(event(f"evt_{number}"), WebhookId(f"wh_{number}"), leased=False)])
         world.clock.moment += timedelta(seconds=1)
 
-    claims = await world.two.claim(2, except_for=[WebhookId("wh_0")])
+    claims = await take(world.two, 2, except_for=[WebhookId("wh_0")])
 
     assert {claim.webhook_id for claim in claims} == {"wh_1", "wh_2"}
+
+
+async def test_a_webhook_with_a_ration_gets_no_more_and_the_rest_is_put_off(world: World) -> None:
+    dead, alive = WebhookId("wh_dead"), WebhookId("wh_alive")
+    await world.one.admit([plan(event(f"evt_{number}"), dead, leased=False) for number in range(4)])
+    world.clock.moment += timedelta(seconds=1)
+    await world.one.admit([plan(event("evt_alive"), alive, leased=False)])
+    later = NOW + timedelta(seconds=10)
+
+    def ration(due: Due) -> Ration | None:
+        assert (due.account_id, due.event_type) == ("1042", EventType.CALL)
+        return Ration(places=1, until=later) if due.webhook_id == dead else None
+
+    assert [each.webhook_id for each in await take(world.two, 10, ration=ration)] == [dead, alive]
+    assert await take(world.one, 10) == []
+    world.clock.moment = later
+    assert [each.webhook_id for each in await take(world.one, 10)] == [dead] * 3
+
+
+async def test_calls_are_claimed_before_an_older_backlog_of_records(world: World) -> None:
+    for number in range(5):
+        await world.one.admit([plan(replace(event(f"evt_{number}"), type=EventType.CDR), leased=False)])
+    world.clock.moment += timedelta(seconds=1)
+    await world.one.admit([plan(event("evt_call"), leased=False)])
+
+    first = await take(world.two, 2)
+    rest_of_them = await take(world.two, 10)
+
+    assert [claim.event_id for claim in first] == ["evt_call", "evt_0"]
+    assert len(rest_of_them) == 4
+
+
+async def test_it_is_told_when_nothing_more_is_due(world: World) -> None:
+    await world.one.admit([plan(event(f"evt_{number}"), leased=False) for number in range(3)])
+
+    drained = [(await world.two.claim(2, except_for=(), ration=lambda _: None)).drained for _ in range(2)]
+
+    assert drained == [False, True]
+
+
+async def test_what_is_planned_to_rest_is_due_later_and_can_be_woken(world: World) -> None:
+    planned = plan(leased=False)
+    resting = replace(planned.deliveries[0], rests_until=NOW + timedelta(minutes=5))
+    await world.one.admit([replace(planned, not_after=None, deliveries=[resting])])
+
+    assert await take(world.two, 10) == []
+    assert await world.one.wake(WEBHOOK) == 1
+    (claim,) = await take(world.two, 10)
+    assert (claim.fence, claim.attempt_count) == (1, 0)
+
+
+async def test_people_see_when_a_resting_delivery_is_looked_at_again(world: World) -> None:
+    (claim,) = await world.one.admit([replace(plan(), not_after=None)])
+    until = NOW + timedelta(minutes=5)
+    await world.one.hold([rest(claim, until)])
+    assert (await world.document(claim))["next_attempt_at"] == until
+
+    await world.one.wake(WEBHOOK)
+
+    assert (await world.document(claim))["next_attempt_at"] == NOW
 
 
 async def test_two_workers_that_claim_at_once_share_nothing(world: World) -> None:
     await world.one.admit([plan(event(f"evt_{number}"), leased=False) for number in range(20)])
 
-    first = await world.one.claim(20, except_for=())
-    second = await world.two.claim(20, except_for=())
+    first = await take(world.one, 20)
+    second = await take(world.two, 20)
 
     assert len(first) == 20
     assert list(second) == []
@@ -201,7 +276,7 @@ async def test_workers_that_race_for_what_is_due_take_each_delivery_once(world: 
         taken: list[Claim] = []
         # One that finds only what the other was faster to take comes back with nothing, and tries again.
         for _ in range(100):
-            taken += await worker.claim(7, except_for=())
+            taken += await take(worker, 7)
         return taken
 
     first, second = await asyncio.gather(take_all(world.one), take_all(world.two))
@@ -214,7 +289,7 @@ async def test_a_delivery_whose_event_is_gone_ends_as_too_old(world: World) -> N
     await world.one.admit([plan(leased=False)])
     await world.database["events"].delete_many({})
 
-    assert list(await world.one.claim(10, except_for=())) == []
+    assert await take(world.one, 10) == []
     stored = await world.database["deliveries"].find_one({})
     assert (stored["status"], stored["reason"]) == ("expired", "too_old")
 
@@ -238,7 +313,7 @@ async def test_a_result_that_is_written_twice_counts_once(world: World) -> None:
 async def test_a_result_of_a_lost_lease_changes_nothing(world: World) -> None:
     (old,) = await world.one.admit([plan()])
     world.clock.moment += LEASE
-    (new,) = await world.two.claim(10, except_for=())
+    (new,) = await take(world.two, 10)
     await world.two.record([Result(claim=new, attempt=attempt(1), next=DELIVERED)])
     late = Result(claim=old, attempt=attempt(1), next=Again(at=NOW))
 
@@ -253,13 +328,13 @@ async def test_a_far_retry_is_given_back_and_a_near_one_kept(world: World) -> No
     near = NOW + timedelta(seconds=1)
     await world.one.record([Result(claim=claim, attempt=attempt(1), next=Again(at=near), keep_lease=True)])
     world.clock.moment = near
-    assert await world.two.claim(10, except_for=()) == (), "worker 1 holds it"
+    assert await take(world.two, 10) == [], "worker 1 holds it"
 
     held = replace(claim, attempt_count=1)
     far = NOW + timedelta(minutes=10)
     await world.one.record([Result(claim=held, attempt=attempt(2), next=Again(at=far))])
     world.clock.moment = far
-    (taken,) = await world.two.claim(10, except_for=())
+    (taken,) = await take(world.two, 10)
 
     assert (taken.attempt_count, taken.fence) == (2, 2)
 
@@ -272,11 +347,11 @@ async def test_a_renewed_claim_stays_and_a_released_one_goes(world: World) -> No
     world.clock.moment += LEASE - timedelta(seconds=1)
     await world.one.renew([claim])
     world.clock.moment += LEASE - timedelta(seconds=1)
-    assert await world.two.claim(10, except_for=()) == ()
+    assert await take(world.two, 10) == []
 
     await world.one.release([claim])
 
-    assert len(await world.two.claim(10, except_for=())) == 1
+    assert len(await take(world.two, 10)) == 1
 
 
 async def test_a_retry_that_is_released_keeps_its_time(world: World) -> None:
@@ -286,9 +361,9 @@ async def test_a_retry_that_is_released_keeps_its_time(world: World) -> None:
 
     await world.one.release([replace(claim, attempt_count=1)])
 
-    assert await world.two.claim(10, except_for=()) == ()
+    assert await take(world.two, 10) == []
     world.clock.moment = later
-    assert len(await world.two.claim(10, except_for=())) == 1
+    assert len(await take(world.two, 10)) == 1
 
 
 async def test_releasing_what_has_ended_does_not_bring_it_back(world: World) -> None:
@@ -298,27 +373,27 @@ async def test_releasing_what_has_ended_does_not_bring_it_back(world: World) -> 
     await world.one.release([claim])
     await world.one.renew([claim])
 
-    assert await world.two.claim(10, except_for=()) == ()
+    assert await take(world.two, 10) == []
 
 
 @pytest.mark.parametrize("webhook_id", [WEBHOOK, None])
 async def test_what_is_held_rests_until_it_is_woken(world: World, webhook_id: WebhookId | None) -> None:
     (claim,) = await world.one.admit([plan()])
-    await world.one.hold([claim])
-    assert await world.two.claim(10, except_for=()) == ()
+    await world.one.hold([rest(claim)])
+    assert await take(world.two, 10) == []
 
     assert await world.one.wake(webhook_id) == 1
 
-    assert len(await world.two.claim(10, except_for=())) == 1
+    assert len(await take(world.two, 10)) == 1
 
 
 async def test_what_is_held_is_looked_at_when_it_is_too_old(world: World) -> None:
     (claim,) = await world.one.admit([plan()])
-    await world.one.hold([claim])
+    await world.one.hold([rest(claim)])
 
     world.clock.moment = NOW + timedelta(seconds=30)
 
-    assert len(await world.two.claim(10, except_for=())) == 1
+    assert len(await take(world.two, 10)) == 1
 
 
 async def test_a_cancelled_delivery_stays_cancelled_whatever_was_in_flight(world: World) -> None:
@@ -347,7 +422,7 @@ async def test_a_delivery_is_never_due_again_whatever_it_ended_as_and_is_deleted
     await world.one.release([claim])
     assert await world.two.wake(None) == await world.two.wake(WEBHOOK) == await world.two.cancel(WEBHOOK) == 0
     world.clock.moment += timedelta(days=1)
-    assert await world.two.claim(10, except_for=()) == ()
+    assert await take(world.two, 10) == []
 
     stored = await world.document(claim)
     assert (stored["status"], stored["next_attempt_at"]) == (status.value, None)
@@ -357,7 +432,7 @@ async def test_a_delivery_is_never_due_again_whatever_it_ended_as_and_is_deleted
 
 async def test_what_was_cancelled_while_it_was_held_is_never_due_again(world: World) -> None:
     (claim,) = await world.one.admit([plan()])
-    await world.one.hold([claim])
+    await world.one.hold([rest(claim)])
 
     assert await world.two.cancel(WEBHOOK) == 1
 
@@ -370,7 +445,7 @@ async def test_what_was_cancelled_while_it_was_held_is_never_due_again(world: Wo
 async def test_what_expired_for_want_of_its_event_is_never_due_again(world: World) -> None:
     await world.one.admit([plan(leased=False)])
     await world.database["events"].delete_many({})
-    await world.one.claim(10, except_for=())
+    await take(world.one, 10)
 
     stored = await world.database["deliveries"].find_one({})
     assert "due_at" not in stored
@@ -381,7 +456,7 @@ async def test_an_event_whose_payload_was_forgotten_is_no_longer_sent(world: Wor
     await world.one.admit([plan(leased=False)])
     await world.database["events"].update_many({}, {"$unset": {"payload": ""}})
 
-    assert list(await world.one.claim(10, except_for=())) == []
+    assert await take(world.one, 10) == []
     stored = await world.database["deliveries"].find_one({})
     assert (stored["status"], stored["reason"], stored["attempts"]) == ("expired", "too_old", [])
 
@@ -392,25 +467,25 @@ async def test_an_event_whose_payload_was_forgotten_is_no_longer_sent(world: Wor
 async def test_waking_and_cancelling_one_webhook_leaves_the_others(world: World) -> None:
     other = WebhookId("wh_2")
     claims = await world.one.admit([plan(event(), WEBHOOK, other)])
-    await world.one.hold(claims)
+    await world.one.hold([rest(claim) for claim in claims])
 
     assert await world.one.wake(WEBHOOK) == 1
-    assert [claim.webhook_id for claim in await world.two.claim(10, except_for=())] == [WEBHOOK]
+    assert [claim.webhook_id for claim in await take(world.two, 10)] == [WEBHOOK]
     assert await world.one.cancel(WEBHOOK) == 1
     assert await world.one.wake(None) == 1
-    assert [claim.webhook_id for claim in await world.two.claim(10, except_for=())] == [other]
+    assert [claim.webhook_id for claim in await take(world.two, 10)] == [other]
 
 
 async def test_a_claim_that_another_worker_holds_now_is_neither_renewed_released_nor_held(world: World) -> None:
     (old,) = await world.one.admit([plan()])
     world.clock.moment += LEASE
-    (new,) = await world.two.claim(10, except_for=())
+    (new,) = await take(world.two, 10)
     before = await world.document(new)
 
     world.clock.moment += timedelta(seconds=1)
     await world.one.renew([old])
     await world.one.release([old])
-    await world.one.hold([old])
+    await world.one.hold([rest(old)])
 
     assert await world.document(new) == before
 
@@ -457,7 +532,7 @@ async def test_admitting_without_a_reply_is_repeated_and_doubles_nothing(
     assert await world.database["deliveries"].count_documents({"status": "pending"}) == 6
     # What is not held now is found by anybody, if not before the lease is over.
     world.clock.moment += LEASE
-    found = await world.two.claim(10, except_for=())
+    found = await take(world.two, 10)
     assert len({claim.delivery_id for claim in found}) == 6
     assert {claim.delivery_id for claim in held} <= {claim.delivery_id for claim in found}
 
@@ -491,3 +566,19 @@ async def test_a_server_that_refuses_for_a_while_is_asked_again(
 
     stored = await world.document(claim)
     assert (stored["status"], stored["attempt_count"]) == ("cancelled", 1)
+
+
+async def test_claiming_from_a_store_that_is_away_is_left_to_the_next_time(
+    world: World, mongo_client: pymongo.MongoClient[dict[str, object]]
+) -> None:
+    await world.one.admit([plan(leased=False)])
+    # Twice: the driver repeats a read by itself.
+    data = {"failCommands": ["find"], "errorCode": EXCEEDED_TIME_LIMIT, "appName": "webhook-router"}
+    mongo_client.admin.command({"configureFailPoint": "failCommand", "mode": {"times": 2}, "data": data})
+    try:
+        with pytest.raises(DependencyUnavailable):
+            await take(world.one, 10)
+    finally:
+        mongo_client.admin.command({"configureFailPoint": "failCommand", "mode": "off"})
+
+    assert len(await take(world.one, 10)) == 1

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+from router.application.circuits import Circuits
 from router.domain.delivery import Claim, DeliveryId, delivery_id
 from router.domain.event import AccountId, Event, EventKey, EventType
 from router.domain.outcome import Answer, SendResult
 from router.domain.webhook import Suspension, Webhook, WebhookId
 from router.ports import (
+    Claimed,
     DeadLetter,
     DefinitionChange,
     DefinitionSnapshot,
+    Due,
     Intake,
     OutgoingRequest,
     PlannedEvent,
+    Ration,
+    Rest,
     Result,
 )
 
@@ -28,6 +33,7 @@ def claim(
     identity: str = "dlv_1",
     *,
     webhook: str = "wh_1",
+    account: AccountId = ACCOUNT,
     event_type: EventType = EventType.CDR,
     attempt_count: int = 0,
     not_after: datetime | None = None,
@@ -36,7 +42,7 @@ def claim(
         delivery_id=DeliveryId(identity),
         event_key=EventKey("ev_1"),
         fence=1,
-        account_id=ACCOUNT,
+        account_id=account,
         webhook_id=WebhookId(webhook),
         event_id="evt_1",
         event_type=event_type,
@@ -50,6 +56,7 @@ def claim(
 def webhook(
     identity: str = "wh_1",
     *,
+    account: AccountId = ACCOUNT,
     event_type: EventType = EventType.CDR,
     enabled: bool = True,
     suspension: Suspension | None = None,
@@ -60,7 +67,7 @@ def webhook(
 ) -> Webhook:
     return Webhook(
         id=WebhookId(identity),
-        account_id=ACCOUNT,
+        account_id=account,
         name="CRM",
         url=url,
         event_type=event_type,
@@ -103,7 +110,8 @@ class FakeDeliveries:
     due: list[Claim] = field(default_factory=list)
     recorded: list[Result] = field(default_factory=list)
     lost: set[DeliveryId] = field(default_factory=set)
-    held: list[Claim] = field(default_factory=list)
+    held: list[Rest] = field(default_factory=list)
+    put_off: list[Rest] = field(default_factory=list)
     woken: list[WebhookId | None] = field(default_factory=list)
     cancelled: list[WebhookId] = field(default_factory=list)
     renewed: list[Claim] = field(default_factory=list)
@@ -123,10 +131,20 @@ class FakeDeliveries:
             if delivery.leased
         ]
 
-    async def claim(self, limit: int, *, except_for: Collection[WebhookId]) -> Sequence[Claim]:
-        taken = [each for each in self.due if each.webhook_id not in except_for][:limit]
-        self.due = [each for each in self.due if each not in taken]
-        return taken
+    async def claim(
+        self, limit: int, *, except_for: Collection[WebhookId], ration: Callable[[Due], Ration | None]
+    ) -> Claimed:
+        found = [each for each in self.due if each.webhook_id not in except_for][:limit]
+        taken: list[Claim] = []
+        for each in found:
+            due = Due(webhook_id=each.webhook_id, account_id=each.account_id, event_type=each.event_type)
+            limited = ration(due)
+            if limited is None or sum(other.webhook_id == each.webhook_id for other in taken) < limited.places:
+                taken.append(each)
+            else:
+                self.put_off.append(Rest(claim=each, until=limited.until))
+        self.due = [each for each in self.due if each not in found]
+        return Claimed(claims=taken, drained=len(found) < limit)
 
     async def record(self, results: Sequence[Result]) -> Sequence[Result]:
         self.recorded += results
@@ -138,8 +156,8 @@ class FakeDeliveries:
     async def release(self, claims: Sequence[Claim]) -> None:
         self.due += claims
 
-    async def hold(self, claims: Sequence[Claim]) -> None:
-        self.held += claims
+    async def hold(self, rests: Sequence[Rest]) -> None:
+        self.held += rests
 
     async def wake(self, webhook_id: WebhookId | None) -> int:
         self.woken.append(webhook_id)
@@ -229,6 +247,11 @@ class FakeSource:
     async def settle(self, taken: Sequence[Intake]) -> None:
         self.log.append("settle")
         self.settled += taken
+
+
+def circuits(clock: FakeClock | None = None) -> Circuits:
+    """Circuits that open after a minute, on the longest waits."""
+    return Circuits(clock or FakeClock(), no_jitter, timedelta(minutes=1))
 
 
 def no_jitter() -> float:

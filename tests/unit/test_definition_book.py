@@ -11,7 +11,7 @@ from router.application.definitions import DefinitionBook, DefinitionFollower
 from router.domain.event import AccountId
 from router.domain.webhook import Suspension, SuspensionReason, Webhook
 from router.ports import DefinitionChange
-from tests.support.fakes_delivery import ACCOUNT, NOW, FakeDefinitions, FakeDeliveries, snapshot, webhook
+from tests.support.fakes_delivery import ACCOUNT, NOW, FakeDefinitions, FakeDeliveries, circuits, snapshot, webhook
 
 
 def changed(now: Webhook) -> DefinitionChange:
@@ -49,7 +49,7 @@ def test_changes_add_replace_move_and_remove() -> None:
 async def follow(*news: object) -> FakeDeliveries:
     """What a follower does to deliveries while it hears `news`."""
     deliveries, definitions = FakeDeliveries(), FakeDefinitions(news=list(news))  # type: ignore[arg-type]
-    follower = DefinitionFollower(DefinitionBook(), definitions, deliveries)
+    follower = DefinitionFollower(DefinitionBook(), definitions, deliveries, circuits())
     await follower._follow()
     assert follower.loaded.is_set()
     return deliveries
@@ -105,7 +105,7 @@ async def test_a_follower_that_is_stopped_ends() -> None:
             yield snapshot()
             await asyncio.Event().wait()
 
-    follower = DefinitionFollower(DefinitionBook(), Quiet(), FakeDeliveries())
+    follower = DefinitionFollower(DefinitionBook(), Quiet(), FakeDeliveries(), circuits())
     running = asyncio.create_task(follower.run())
     await follower.loaded.wait()
 

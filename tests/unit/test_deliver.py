@@ -8,6 +8,7 @@ from datetime import timedelta
 
 import pytest
 
+from router.application.brake import EgressBrake
 from router.application.definitions import DefinitionBook
 from router.application.deliver import Deliverer
 from router.application.health import WebhookHealth
@@ -27,6 +28,7 @@ from tests.support.fakes_delivery import (
     FakeDefinitions,
     FakeDeliveries,
     FakeSender,
+    circuits,
     claim,
     no_jitter,
     snapshot,
@@ -52,6 +54,8 @@ class World:
         self.sender = FakeSender(self.answer)
         self.book = DefinitionBook()
         self.book.load(snapshot(*([self.webhook] if self.webhook else []), enabled=self.account_enabled))
+        self.circuits = circuits(self.clock)
+        self.brake = EgressBrake()
         self.lanes = Lanes(LaneLimits(in_flight=10, in_flight_per_lane=10, queued_per_lane=500))
         self.timers = Timers(self.lanes)
         metrics = Metrics("test")
@@ -59,6 +63,7 @@ class World:
             deliveries=self.deliveries,
             health=WebhookHealth(self.book, self.definitions, self.clock, timedelta(days=5)),
             book=self.book,
+            circuits=self.circuits,
             lanes=self.lanes,
             timers=self.timers,
             clock=self.clock,
@@ -70,6 +75,8 @@ class World:
             definitions=self.definitions,
             sender=self.sender,
             recorder=self.recorder,
+            circuits=self.circuits,
+            brake=self.brake,
             schedules=dict.fromkeys(EventType, SCHEDULE),
             clock=self.clock,
             jitter=no_jitter,

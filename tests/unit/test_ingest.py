@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
+from router.application.budget import RetryBudget
 from router.application.definitions import DefinitionBook
 from router.application.health import WebhookHealth
 from router.application.ingest import Ingest
@@ -28,6 +29,7 @@ from tests.support.fakes_delivery import (
     FakeDefinitions,
     FakeDeliveries,
     FakeSource,
+    circuits,
     claim,
     snapshot,
     webhook,
@@ -80,6 +82,9 @@ class World:
     metrics: Metrics = field(default_factory=lambda: Metrics("test"))
     backlog: int = 0
     """Results that wait to be recorded from the beginning."""
+    failing: tuple[str, ...] = ()
+    """Webhooks whose last attempt failed."""
+    budget: RetryBudget = field(default_factory=RetryBudget)
 
     def count(self, name: str, **labels: str) -> float:
         return self.metrics.registry.get_sample_value(name, labels) or 0
@@ -87,13 +92,20 @@ class World:
     async def take_in(self, *batches: list[Intake]) -> FakeSource:
         book, clock = DefinitionBook(), FakeClock()
         book.load(self.definitions)
-        self.lanes = Lanes(LaneLimits(in_flight=10, in_flight_per_lane=10, queued_per_lane=self.queued_per_lane))
+        known = circuits(clock)
+        for each in self.failing:
+            known.failed(claim(webhook=each), webhook(each))
+        self.lanes = Lanes(
+            LaneLimits(in_flight=10, in_flight_per_lane=10, queued_per_lane=self.queued_per_lane),
+            is_failing=known.is_failing,
+        )
         source = FakeSource(list(batches), self.deliveries.log)
         health = WebhookHealth(book, FakeDefinitions(), clock, timedelta(days=5))
         self.recorder = recorder = Recorder(
             deliveries=self.deliveries,
             health=health,
             book=book,
+            circuits=known,
             lanes=self.lanes,
             timers=Timers(self.lanes),
             clock=clock,
@@ -108,6 +120,9 @@ class World:
             book=book,
             lanes=self.lanes,
             recorder=recorder,
+            circuits=known,
+            budget=self.budget,
+            clock=clock,
             schedules=dict.fromkeys(EventType, replace(SCHEDULE, max_age=self.max_age)),
             metrics=self.metrics,
         ).run()
@@ -168,7 +183,7 @@ async def test_what_does_not_fit_into_the_lane_is_left_to_the_store() -> None:
     leased = [delivery.leased for plan in world.deliveries.admitted for delivery in plan.deliveries]
     assert leased == [True, True, False]
     assert world.lanes.held == 2
-    assert world.lanes.overflowed
+    assert world.lanes._overflowed
 
 
 async def test_a_duplicate_gives_its_place_back() -> None:
@@ -238,7 +253,7 @@ async def test_a_refused_batch_gives_every_place_back() -> None:
     await world.take_in([intake("evt_1"), intake("evt_2")], [intake("evt_3"), intake("evt_4")])
 
     assert world.lanes.held == 2
-    assert not world.lanes.overflowed
+    assert not world.lanes._overflowed
     assert len(world.letters.letters) == 2
 
 

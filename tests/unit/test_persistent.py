@@ -9,6 +9,7 @@ from pymongo.errors import AutoReconnect, BulkWriteError, DocumentTooLarge, Oper
 
 from router.adapters.mongo import resilience
 from router.adapters.mongo.resilience import Persistent, StoreHealth
+from router.domain.errors import DependencyUnavailable
 
 
 @pytest.fixture(autouse=True)
@@ -68,12 +69,16 @@ def bulk_error(*codes: int, concern: bool = False) -> BulkWriteError:
         (AutoReconnect("gone"), True),
         (OperationFailure("stepped down", 189), True),
         (OperationFailure("too slow", 262), True),
-        (OperationFailure("credentials", 18), False),
+        (OperationFailure("credentials were changed", 18), True),
+        (OperationFailure("the disk is full", 14031), True),
+        (OperationFailure("bad value", 2), False),
         (DocumentTooLarge("17 MiB"), False),
         (bulk_error(concern=True), True),
         (bulk_error(91), True),
         (bulk_error(91, 121), False),
         (bulk_error(121), False),
+        (bulk_error(91, 11000), True),
+        (bulk_error(11000), False),
     ],
     ids=repr,
 )
@@ -112,3 +117,38 @@ async def test_health_shows_an_outage_from_the_first_failure_to_the_next_success
 
     assert seen == [True, False, False]
     assert health.is_up
+
+
+async def test_a_call_with_a_better_time_is_tried_once() -> None:
+    health, call = StoreHealth(), Call(AutoReconnect("gone"))
+    persistently = Persistent(health)
+
+    with pytest.raises(DependencyUnavailable):
+        await persistently.once(call)
+
+    assert not health.is_up
+    assert await persistently.once(call) == 2
+    assert health.is_up
+
+
+def test_a_store_is_steady_some_time_after_an_outage_and_at_once_without_one() -> None:
+    now = Time()
+    health = StoreHealth(now)
+    health.succeeded()
+    steady = [health.is_steady]
+
+    health.failed(AutoReconnect("gone"))
+    steady.append(health.is_steady)
+    health.succeeded()
+    steady.append(health.is_steady)
+    now.seconds += resilience.STEADY_AFTER_SECONDS
+    steady.append(health.is_steady)
+
+    assert steady == [True, False, False, True]
+
+
+class Time:
+    seconds = 100.0
+
+    def __call__(self) -> float:
+        return self.seconds

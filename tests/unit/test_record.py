@@ -19,9 +19,18 @@ from router.domain.delivery import Attempt, AttemptError, Claim, DeliveryId, Del
 from router.domain.lease import LEASE
 from router.domain.retry import Again, End
 from router.domain.webhook import Webhook
-from router.ports import Result
+from router.ports import Rest, Result
 from router.telemetry.metrics import Metrics
-from tests.support.fakes_delivery import NOW, FakeClock, FakeDefinitions, FakeDeliveries, claim, snapshot, webhook
+from tests.support.fakes_delivery import (
+    NOW,
+    FakeClock,
+    FakeDefinitions,
+    FakeDeliveries,
+    circuits,
+    claim,
+    snapshot,
+    webhook,
+)
 
 DELIVERED = End(status=DeliveryStatus.DELIVERED)
 SOON = Again(at=NOW + timedelta(seconds=2))
@@ -41,9 +50,13 @@ class Store(FakeDeliveries):
         self.on_write()
         return await super().record(results)
 
-    async def hold(self, claims: Sequence[Claim]) -> None:
+    async def hold(self, rests: Sequence[Rest]) -> None:
         self.on_write()
-        await super().hold(claims)
+        await super().hold(rests)
+
+
+def resting(of: Claim) -> Rest:
+    return Rest(claim=of, until=NOW + timedelta(minutes=5))
 
 
 class World:
@@ -59,6 +72,7 @@ class World:
             deliveries=self.store,
             health=WebhookHealth(self.book, self.definitions, self.clock, timedelta(days=5)),
             book=self.book,
+            circuits=circuits(self.clock),
             lanes=self.lanes,
             timers=self.timers,
             clock=self.clock,
@@ -154,7 +168,7 @@ async def test_a_recorder_that_is_stopped_with_nothing_to_write_ends() -> None:
 async def test_a_recorder_that_is_stopped_writes_what_was_handed_over() -> None:
     world = World()
     world.recorder.put(result())
-    world.recorder.hold(claim("dlv_2"))
+    world.recorder.hold(resting(claim("dlv_2")))
 
     await world.finish()
 
@@ -294,19 +308,19 @@ async def test_nothing_is_acted_upon_before_it_is_durable() -> None:
 )
 async def test_what_is_held_rests_in_the_store_and_is_forgotten_here(world: World) -> None:
     world.lanes.offer(claim(), now=0)
-    world.recorder.hold(claim())
+    world.recorder.hold(resting(claim()))
 
     await world.finish()
 
-    assert world.store.held == [claim()]
+    assert world.store.held == [resting(claim())]
     assert world.store.woken == []
     assert world.lanes.held == 0
 
 
 async def test_what_is_held_while_its_webhook_is_enabled_again_is_woken_at_once() -> None:
     world = World(webhook(enabled=False))
-    world.recorder.hold(claim("dlv_1"))
-    world.recorder.hold(claim("dlv_2"))
+    world.recorder.hold(resting(claim("dlv_1")))
+    world.recorder.hold(resting(claim("dlv_2")))
 
     def enable() -> None:
         """Its wake-up call comes before there is anything to wake."""
@@ -320,7 +334,7 @@ async def test_what_is_held_while_its_webhook_is_enabled_again_is_woken_at_once(
 
 async def test_what_is_held_of_a_webhook_that_is_deleted_meanwhile_is_not_woken() -> None:
     world = World(webhook(enabled=False))
-    world.recorder.hold(claim())
+    world.recorder.hold(resting(claim()))
     world.book.load(snapshot())
 
     await world.finish()

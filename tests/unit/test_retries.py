@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
+from router.application.brake import EgressBrake
+from router.application.budget import RetryBudget
 from router.application.lanes import LaneLimits, Lanes
 from router.application.retries import MAX_CLAIMED_AT_ONCE, MAX_EXCLUDED, LeaseKeeper, RetryPoller
 from router.application.timers import Timers
 from router.domain.delivery import Claim
 from router.domain.lease import LEASE, RENEW_BELOW
 from router.domain.webhook import WebhookId
-from tests.support.fakes_delivery import FakeDeliveries, claim
+from router.ports import Claimed, Due, Ration
+from tests.support.fakes_delivery import FakeDeliveries, circuits, claim, webhook
 
 LEASE_SECONDS = LEASE.total_seconds()
 
@@ -36,12 +39,32 @@ class Watched(FakeDeliveries):
 
     def on_asked(self) -> None: ...
 
-    async def claim(self, limit: int, *, except_for: Collection[WebhookId]) -> Sequence[Claim]:
+    async def claim(
+        self, limit: int, *, except_for: Collection[WebhookId], ration: Callable[[Due], Ration | None]
+    ) -> Claimed:
         self.limits.append(limit)
         self.excluded.append(except_for)
         self.asked_at = time.monotonic()
         self.on_asked()
-        return await super().claim(limit, except_for=except_for)
+        return await super().claim(limit, except_for=except_for, ration=ration)
+
+
+def poller_of(
+    store: FakeDeliveries,
+    lanes: Lanes,
+    *,
+    brake: EgressBrake | None = None,
+    budget: RetryBudget | None = None,
+    is_steady: Callable[[], bool] = lambda: True,
+) -> RetryPoller:
+    return RetryPoller(
+        deliveries=store,
+        lanes=lanes,
+        circuits=circuits(),
+        brake=brake or EgressBrake(),
+        budget=budget or RetryBudget(),
+        is_steady=is_steady,
+    )
 
 
 # --- the poller ------------------------------------------------------------------------------------
@@ -50,26 +73,26 @@ class Watched(FakeDeliveries):
 async def test_what_is_due_is_claimed_and_offered() -> None:
     lanes, store = make_lanes(), Watched(due=claims(3))
 
-    assert await RetryPoller(store, lanes)._poll() == 3
+    assert await poller_of(store, lanes)._poll() is False
 
     assert lanes.held == 3
     assert await lanes.next() == claims(1)[0]
 
 
 async def test_no_more_is_claimed_than_there_is_room_for() -> None:
-    lanes, store = make_lanes(in_flight=2), Watched(due=claims(9))
-    poller = RetryPoller(store, lanes)
+    lanes, store = make_lanes(in_flight=2, queued_per_lane=100), Watched(due=claims(30))
+    poller = poller_of(store, lanes)
 
-    assert await poller._poll() == 4
-    assert await poller._poll() == 0
+    assert await poller._poll() is True
+    assert await poller._poll() is False
 
-    assert store.limits == [4], "without room the store is not asked"
-    assert len(store.due) == 5
+    assert store.limits == [lanes.held], "without room the store is not asked"
+    assert len(store.due) == 30 - lanes.held
 
 
 async def test_one_question_never_asks_for_more_than_a_batch() -> None:
     store = Watched()
-    await RetryPoller(store, make_lanes(in_flight=10_000))._poll()
+    await poller_of(store, make_lanes(in_flight=10_000))._poll()
 
     assert store.limits == [MAX_CLAIMED_AT_ONCE]
 
@@ -80,30 +103,28 @@ async def test_webhooks_whose_lane_is_full_are_left_out_and_hide_nobody() -> Non
     for each in claims(2, "dead"):
         lanes.offer(each, now=0)
 
-    assert await RetryPoller(store, lanes)._poll() == 1
+    await poller_of(store, lanes)._poll()
 
+    assert lanes.held == 3
     assert store.excluded == [["dead"]]
     assert [each.webhook_id for each in store.due] == ["dead"] * 3
 
 
-async def test_with_too_many_full_lanes_the_poller_waits_for_room() -> None:
+async def test_a_question_names_so_many_full_lanes_and_no_more() -> None:
     lanes, store = make_lanes(in_flight=10_000, queued_per_lane=1), Watched(due=claims(1, "alive"))
     for number in range(MAX_EXCLUDED + 1):
         lanes.offer(claim(f"dlv_{number}", webhook=f"wh_{number}"), now=0)
-    poller = RetryPoller(store, lanes)
 
-    assert await poller._poll() == 0
-    assert store.limits == []
+    await poller_of(store, lanes)._poll()
 
-    taken = await lanes.next()
-    assert taken is not None
-    assert await poller._poll() == 1
+    assert [len(excluded) for excluded in store.excluded] == [MAX_EXCLUDED]
+    assert store.due == []
 
 
 async def test_a_lease_counts_from_before_the_question_so_that_it_never_outlasts_that_of_the_store() -> None:
     lanes, store = make_lanes(), Watched(due=claims(1))
 
-    await RetryPoller(store, lanes)._poll()
+    await poller_of(store, lanes)._poll()
 
     (held,) = lanes.all_held()
     assert not lanes.holds(held, now=store.asked_at + LEASE_SECONDS)
@@ -111,7 +132,7 @@ async def test_a_lease_counts_from_before_the_question_so_that_it_never_outlasts
 
 async def test_a_poller_that_is_stopped_before_it_runs_claims_nothing() -> None:
     store = Watched(due=claims(1))
-    poller = RetryPoller(store, make_lanes())
+    poller = poller_of(store, make_lanes())
 
     poller.stop()
     await poller.run()
@@ -121,23 +142,23 @@ async def test_a_poller_that_is_stopped_before_it_runs_claims_nothing() -> None:
 
 async def test_a_backlog_is_over_when_a_question_finds_less_than_it_asked_for() -> None:
     lanes, store = make_lanes(queued_per_lane=1), Watched(due=claims(2))
-    poller = RetryPoller(store, lanes)
-    lanes.reserve(WebhookId("wh_1"), 1)
-    assert not lanes.reserve(WebhookId("wh_1"), 1)
+    poller = poller_of(store, lanes)
+    lanes.reserve(webhook("wh_1"), 1)
+    assert not lanes.reserve(webhook("wh_1"), 1)
 
     await poller._poll()
-    assert lanes.overflowed, "its lane was full, so nothing is known of its backlog"
+    assert lanes._overflowed, "its lane was full, so nothing is known of its backlog"
 
     lanes.unreserve(WebhookId("wh_1"))
     await poller._poll()
-    assert not lanes.overflowed
+    assert not lanes._overflowed
 
 
 async def test_a_lane_that_is_half_empty_again_asks_for_its_backlog() -> None:
     lanes, store = make_lanes(queued_per_lane=4), Watched(due=claims(6)[4:])
     for each in claims(4):
         lanes.offer(each, now=0)
-    await RetryPoller(store, lanes)._poll()
+    await poller_of(store, lanes)._poll()
     asked: list[bool] = []
     for _ in range(2):
         taken = await lanes.next()
@@ -151,7 +172,7 @@ async def test_a_lane_that_is_half_empty_again_asks_for_its_backlog() -> None:
 async def test_a_full_batch_is_followed_by_the_next_question_at_once() -> None:
     lanes = make_lanes(in_flight=10_000, queued_per_lane=10_000)
     store = Watched(due=claims(MAX_CLAIMED_AT_ONCE + 1))
-    poller = RetryPoller(store, lanes)
+    poller = poller_of(store, lanes)
     store.on_asked = lambda: poller.stop() if len(store.limits) == 2 else None  # type: ignore[method-assign]
 
     await poller.run()

@@ -19,10 +19,9 @@ from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.raw_bson import RawBSONDocument
 from pymongo.errors import OperationFailure, PyMongoError
 
-from router.adapters.mongo.deliveries import DUPLICATE_KEY
 from router.adapters.mongo.driver import MAX_READ_TIME_MS, Database
 from router.adapters.mongo.indexes import ACCOUNTS, WEBHOOK_HEALTH, WEBHOOKS
-from router.adapters.mongo.resilience import FIRST_WAIT_SECONDS, Persistent
+from router.adapters.mongo.resilience import DUPLICATE_KEY, FIRST_WAIT_SECONDS, Persistent
 from router.adapters.mongo.webhooks import parse_webhook, with_health
 from router.domain.event import AccountId
 from router.domain.webhook import Suspension, Webhook, WebhookId

@@ -7,10 +7,10 @@ the redelivered message finds the plan and completes it. Derived ids make both i
 from __future__ import annotations
 
 import secrets
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any
 
 from pymongo import ASCENDING, UpdateOne
 from pymongo.errors import BulkWriteError
@@ -25,17 +25,16 @@ from router.adapters.mongo.documents import (
     search_keys,
 )
 from router.adapters.mongo.driver import MAX_READ_TIME_MS, Database
+from router.adapters.mongo.due import DUE_FIELDS, resting, share_out, unchanged
 from router.adapters.mongo.indexes import DELIVERIES, EVENTS
-from router.adapters.mongo.resilience import Persistent
+from router.adapters.mongo.resilience import DUPLICATE_KEY, Persistent
 from router.domain.delivery import Claim, DeliveryId, DeliveryReason, DeliveryStatus, delivery_id
-from router.domain.event import EventKey
-from router.domain.lease import HELD_RECHECK, LEASE
+from router.domain.event import EventKey, EventType
+from router.domain.lease import LEASE
 from router.domain.matching import Verdict
 from router.domain.retry import Again, End
 from router.domain.webhook import WebhookId
-from router.ports import Clock, PlannedDelivery, PlannedEvent, Result
-
-DUPLICATE_KEY: Final = 11_000
+from router.ports import Claimed, Clock, Due, PlannedDelivery, PlannedEvent, Ration, Rest, Result
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,51 +138,65 @@ class MongoDeliveries:
         }
         if ended:
             document["expire_at"] = now + self._retention.log
+        elif delivery.rests_until is not None:
+            document |= resting(delivery.webhook_id, delivery.rests_until, plan.not_after)
         else:
             document["due_at"] = now + LEASE if delivery.leased else now
         return document
 
     # --- claiming what is due ---
 
-    async def claim(self, limit: int, *, except_for: Collection[WebhookId]) -> Sequence[Claim]:
+    async def claim(
+        self, limit: int, *, except_for: Collection[WebhookId], ration: Callable[[Due], Ration | None]
+    ) -> Claimed:
+        candidates = await self._persistently.once(lambda: self._find_due(limit, except_for))
+        if not candidates:
+            return Claimed(claims=(), drained=True)
         token = secrets.token_hex(8)
-        documents = await self._persistently(lambda: self._claim_documents(limit, except_for, token))
-        if not documents:
-            return ()
-        payloads = await self._persistently(lambda: self._payloads(documents))
+        taken, put_off = share_out(candidates, ration)
+        documents = await self._persistently.once(lambda: self._take(taken, put_off, token))
+        payloads = await self._persistently.once(lambda: self._payloads(documents)) if documents else {}
         claims = [read_claim(document, payloads.get(document["event"])) for document in documents]
         gone = [claim for claim in claims if claim.event_key not in payloads]
         if gone:
             expired = End(status=DeliveryStatus.EXPIRED, reason=DeliveryReason.TOO_OLD)
             await self.record([Result(claim=claim, attempt=None, next=expired) for claim in gone])
-        return [claim for claim in claims if claim.event_key in payloads]
+        there = [claim for claim in claims if claim.event_key in payloads]
+        return Claimed(claims=there, drained=len(candidates) < limit)
 
-    async def _claim_documents(self, limit: int, except_for: Collection[WebhookId], token: str) -> list[dict[str, Any]]:
-        now = self._clock.now()
-        due: Document = {"due_at": {"$lte": now}}
+    async def _find_due(self, limit: int, except_for: Collection[WebhookId]) -> list[StoredDocument]:
+        due: Document = {"due_at": {"$lte": self._clock.now()}}
         if except_for:
             due["webhook_id"] = {"$nin": list(except_for)}
+        candidates = await self._find(due, limit)
+        if len(candidates) == limit:
+            # More is due than is taken now, and among it may be calls that ring.
+            candidates = await self._find({"event_type": EventType.CALL.value, **due}, limit) + candidates
+        by_id = {found["_id"]: found for found in candidates}
+        calls_first = sorted(by_id.values(), key=lambda found: found["event_type"] != EventType.CALL)
+        return calls_first[:limit]
+
+    async def _find(self, due: Document, limit: int) -> list[StoredDocument]:
         cursor = (
-            self._deliveries.find(due, {"due_at": 1, "lease.fence": 1}, max_time_ms=MAX_READ_TIME_MS)
+            self._deliveries.find(due, DUE_FIELDS, max_time_ms=MAX_READ_TIME_MS)
             .sort([("due_at", ASCENDING)])
             .limit(limit)
         )
-        candidates = [document async for document in cursor]
-        if not candidates:
-            return []
-        lease = {"lease.owner": self._owner, "lease.token": token, "due_at": now + LEASE}
-        await self._deliveries.bulk_write(
-            [
-                UpdateOne(
-                    {"_id": found["_id"], "lease.fence": found["lease"]["fence"], "due_at": found["due_at"]},
-                    {"$set": lease, "$inc": {"lease.fence": 1}, "$unset": {"held": ""}},
-                )
-                for found in candidates
-            ],
-            ordered=False,
-        )
+        return [document async for document in cursor]
+
+    async def _take(
+        self, taken: Sequence[StoredDocument], put_off: Sequence[tuple[StoredDocument, datetime]], token: str
+    ) -> list[StoredDocument]:
+        lease = {"lease.owner": self._owner, "lease.token": token, "due_at": self._clock.now() + LEASE}
+        claiming: Document = {"$set": lease, "$inc": {"lease.fence": 1}, "$unset": {"held": ""}}
+        updates = [UpdateOne(unchanged(found), claiming) for found in taken]
+        updates += [
+            UpdateOne(unchanged(found), {"$set": resting(found["webhook_id"], until, found["not_after"])})
+            for found, until in put_off
+        ]
+        await self._deliveries.bulk_write(updates, ordered=False)
         won = self._deliveries.find(
-            {"_id": {"$in": [found["_id"] for found in candidates]}, "lease.token": token},
+            {"_id": {"$in": [found["_id"] for found in taken]}, "lease.token": token},
             {"attempts": 0, "search": 0},
             max_time_ms=MAX_READ_TIME_MS,
         )
@@ -261,29 +274,21 @@ class MongoDeliveries:
         if claims:
             await self._persistently(lambda: self._deliveries.update_many(owned, update))
 
-    async def hold(self, claims: Sequence[Claim]) -> None:
-        now = self._clock.now()
+    async def hold(self, rests: Sequence[Rest]) -> None:
         updates = [
             UpdateOne(
-                {"_id": claim.delivery_id, "lease.fence": claim.fence},
-                {
-                    "$set": {
-                        "due_at": min(now + HELD_RECHECK, claim.not_after or now + HELD_RECHECK),
-                        "held": True,
-                        "lease.owner": None,
-                    }
-                },
+                {"_id": rest.claim.delivery_id, "lease.fence": rest.claim.fence},
+                {"$set": {"lease.owner": None, **resting(rest.claim.webhook_id, rest.until, rest.claim.not_after)}},
             )
-            for claim in claims
+            for rest in rests
         ]
         await self._persistently(lambda: self._deliveries.bulk_write(updates, ordered=False))
 
     async def wake(self, webhook_id: WebhookId | None) -> int:
         now = self._clock.now()
-        # Held deliveries are due within the recheck: that bound lets an index find all of them.
-        held = {"webhook_id": webhook_id} if webhook_id else {"due_at": {"$lte": now + HELD_RECHECK}}
-        update = {"$set": {"due_at": now}, "$unset": {"held": ""}}
-        outcome = await self._persistently(lambda: self._deliveries.update_many({**held, "held": True}, update))
+        update = {"$set": {"due_at": now, "next_attempt_at": now}, "$unset": {"held": ""}}
+        resting = {"held": webhook_id or {"$exists": True}}
+        outcome = await self._persistently(lambda: self._deliveries.update_many(resting, update))
         count: int = outcome.modified_count
         return count
 

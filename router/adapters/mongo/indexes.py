@@ -40,6 +40,15 @@ INDEXES: Final[dict[str, list[IndexModel]]] = {
     ],
     DELIVERIES: [
         _index("due", ("due_at", ASCENDING), sparse=True),
+        # Behind a backlog, calls are found at once.
+        _index(
+            "due_calls",
+            ("event_type", ASCENDING),
+            ("due_at", ASCENDING),
+            partialFilterExpression={"event_type": "call", "due_at": {"$exists": True}},
+        ),
+        # Only what rests has the field; its value is the webhook that wakes it.
+        _index("held", ("held", ASCENDING), sparse=True),
         _index("newest", *_NEWEST),
         _index("account", ("account_id", ASCENDING), *_NEWEST),
         # The status at the end makes the counts of a webhook a walk over this index alone.

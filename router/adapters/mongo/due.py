@@ -1,0 +1,47 @@
+"""Deliveries that are due, or rest until they are: the fields that say so, and who gets how many. Touches nothing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Final
+
+from router.adapters.mongo.documents import Document, StoredDocument
+from router.domain.event import EventType
+from router.domain.webhook import WebhookId
+from router.ports import Due, Ration
+
+DUE_FIELDS: Final = {
+    "due_at": 1, "lease.fence": 1, "webhook_id": 1, "account_id": 1, "event_type": 1, "not_after": 1,
+}  # fmt: skip
+
+
+def unchanged(found: StoredDocument) -> Document:
+    """The filter that a delivery still meets if nobody took it since it was found."""
+    return {"_id": found["_id"], "lease.fence": found["lease"]["fence"], "due_at": found["due_at"]}
+
+
+def resting(webhook_id: WebhookId, until: datetime, not_after: datetime | None) -> Document:
+    """The fields of a pending delivery that is not to be attempted before `until`; one that gets too old meanwhile is
+    looked at then. The webhook in `held` is what wakes it."""
+    due_at = min(until, not_after) if not_after is not None else until
+    return {"due_at": due_at, "next_attempt_at": due_at, "held": webhook_id}
+
+
+def share_out(
+    candidates: Sequence[StoredDocument], ration: Callable[[Due], Ration | None]
+) -> tuple[list[StoredDocument], list[tuple[StoredDocument, datetime]]]:
+    """Candidates to take, and those to put off until a time."""
+    taken, put_off = [], []
+    count: Counter[WebhookId] = Counter()
+    for found in candidates:
+        webhook_id = found["webhook_id"]
+        due = Due(webhook_id=webhook_id, account_id=found["account_id"], event_type=EventType(found["event_type"]))
+        limit = ration(due)
+        if limit is not None and count[webhook_id] >= limit.places:
+            put_off.append((found, limit.until))
+        else:
+            count[webhook_id] += 1
+            taken.append(found)
+    return taken, put_off

@@ -1,0 +1,37 @@
+"""How much retries may have of the store while first attempts wait."""
+
+from __future__ import annotations
+
+from router.application.budget import LEAST_RETRIES, RetryBudget
+
+
+def test_without_a_backlog_there_is_no_limit() -> None:
+    budget = RetryBudget()
+    budget.took_in(5, is_behind=False)
+
+    assert budget.allowance(200) == 200
+
+
+def test_behind_a_backlog_retries_get_a_fifth_of_what_is_taken_in() -> None:
+    budget = RetryBudget()
+    for _ in range(3):
+        budget.took_in(200, is_behind=True)
+
+    assert budget.allowance(200) == 120
+    assert budget.allowance(200) == LEAST_RETRIES, "the same events are not counted twice"
+
+
+def test_the_least_is_given_however_little_was_taken_in() -> None:
+    budget = RetryBudget()
+    budget.took_in(10, is_behind=True)
+
+    assert budget.allowance(200) == LEAST_RETRIES
+    assert budget.allowance(3) == 3
+
+
+def test_the_limit_ends_with_the_backlog() -> None:
+    budget = RetryBudget()
+    budget.took_in(200, is_behind=True)
+    budget.took_in(3, is_behind=False)
+
+    assert budget.allowance(200) == 200
