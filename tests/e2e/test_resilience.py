@@ -222,7 +222,7 @@ async def test_a_webhook_that_is_deleted_or_resumed_while_no_router_runs_is_know
             await router.takes_up_definitions()
 
             async def is_held() -> bool:
-                return bool(own_platform.database.deliveries.find_one({"webhook_id": paused, "held": True}))
+                return bool(own_platform.database.deliveries.find_one({"held": paused}))
 
             await wait_for(is_held)
             await router.stop()
