@@ -12,7 +12,7 @@ ARGS ?=
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-header $(ARGS)
 
-.PHONY: help setup run test check format bench lock clean
+.PHONY: help setup run test faults check format bench lock clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,11 @@ run: setup ## demo: broker, store, router and a fake customer; make run ARGS="--
 test: setup ## every test; make test ARGS="-k retry"
 	@scripts/ensure-broker
 	@exec $(BIN)/pytest $(ARGS)
+
+faults: setup ## break everything, write docs/faults.md; make faults ARGS="-k broker"
+	@scripts/ensure-broker
+	@scripts/ensure-faketime
+	@exec $(BIN)/pytest tests/faults -n 2 --dist loadfile $(ARGS)
 
 check: setup ## format, lint, types, import rules, unit tests: under a minute
 	@$(BIN)/ruff format --check --quiet .

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Mapping
+from importlib import import_module
 from typing import Final
 
 from router import __version__
@@ -110,6 +112,9 @@ class Worker:
         )
         self.keeper = LeaseKeeper(self.deliveries, self.lanes)
         self.housekeeping = Housekeeping(store.clock, store.pulse, MongoUpkeep(store.database, store.persistently))
+        if os.environ.get("WEBHOOK_ROUTER_KILLPOINT"):
+            # Tests of faults alone; nobody else pays for the import.
+            import_module("router.bootstrap.killpoints").arm(self)
 
     # --- life ---
 
