@@ -35,7 +35,7 @@ test: setup ## every test; make test ARGS="-k retry"
 faults: setup ## break everything, write docs/faults.md; make faults ARGS="-k broker"
 	@scripts/ensure-broker
 	@scripts/ensure-faketime
-	@exec $(BIN)/pytest tests/faults -n 2 --dist loadfile $(ARGS)
+	@exec $(BIN)/pytest tests/faults -n 2 --dist worksteal $(ARGS)
 
 check: setup ## format, lint, types, import rules, unit tests: under a minute
 	@$(BIN)/ruff format --check --quiet .

@@ -76,7 +76,7 @@ async def test_passes_everything_and_the_end() -> None:
         assert await client.say(b"x" * 200_000) == b"x" * 200_000
         client.writer.write_eof()
         assert await client.reader.read() == b""
-        await eventually(lambda: proxy.live == 0)
+        await eventually(lambda: not proxy.links)
 
 
 @pytest.mark.parametrize("directions", [(), (Direction.UP,), (Direction.DOWN,)])
@@ -91,6 +91,17 @@ async def test_black_hole_keeps_the_connection_and_moves_nothing_until_it_heals(
             assert await late.hears_nothing()
         proxy.heal()
         assert await client.reader.readexactly(1) == b"!"
+
+
+async def test_half_open_connection_is_dead_for_ever_and_a_new_one_lives() -> None:
+    async with echo() as proxy, client_of(proxy) as client:
+        await client.say(b"before")
+        proxy.half_open()
+        client.writer.write(b"!")
+        async with client_of(proxy) as other:
+            assert await other.say(b"new") == b"new"
+        proxy.heal()
+        assert await client.hears_nothing()
 
 
 async def test_delay_and_throttle_take_their_time() -> None:
@@ -112,7 +123,7 @@ async def test_reset_ends_both_sides_at_once() -> None:
         proxy.reset()
         with pytest.raises(BROKEN):
             await client.say(b"b")
-        await eventually(lambda: proxy.live == 0)
+        await eventually(lambda: not proxy.links)
 
 
 async def test_refusal_spares_what_is_open_and_ends_on_the_same_port() -> None:

@@ -29,6 +29,7 @@ from aio_pika.exceptions import AMQPError
 from pymongo.errors import PyMongoError
 from standardwebhooks import Webhook as Verifier
 
+from router.domain.event import id_from_body
 from tests.support.customer import Customer
 from tests.support.events import encode, make_event
 from tests.support.fault_report import Row, write_row
@@ -64,6 +65,8 @@ class Trial:
     routers: list[RouterProcess] = field(default_factory=list)
     webhooks: dict[str, str] = field(default_factory=dict)
     """Event type by webhook."""
+    paths: dict[str, str] = field(default_factory=dict)
+    """Webhook by path of the customer's server."""
     secrets: dict[str, str] = field(default_factory=dict)
     """Secret by path of the customer's server."""
     confirmed: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -94,22 +97,22 @@ class Trial:
             async with asyncio.timeout(10):
                 await self.platform.close()
 
-    async def start_router(
-        self, *, killpoint: str = "", arguments: tuple[str, ...] = (), **settings: str
-    ) -> RouterProcess:
+    async def start_router(self, *, killpoint: str = "", command: str = "serve", **settings: str) -> RouterProcess:
         """One more router of this platform, ready. Settings are environment variables; `killpoint`: see killpoints.py.
 
         Started again, it has the same settings: `router.start(**DISARMED)`.
         """
-        router = self.add_router(arguments=arguments, **({KILLPOINT: killpoint} if killpoint else {}), **settings)
+        router = self.add_router(killpoint=killpoint, command=command, **settings)
         await router.start()
         return router
 
-    def add_router(self, *, arguments: tuple[str, ...] = (), **settings: str) -> RouterProcess:
+    def add_router(self, *, killpoint: str = "", command: str = "serve", **settings: str) -> RouterProcess:
         """One more router, not started."""
+        if killpoint:
+            settings[KILLPOINT] = killpoint
         directory = self.directory / f"router-{len(self.routers)}"
         directory.mkdir()
-        router = RouterProcess(self.platform, directory, arguments=arguments, **settings)
+        router = RouterProcess(self.platform, directory, arguments=command.split(), **settings)
         self.routers.append(router)
         return router
 
@@ -124,7 +127,8 @@ class Trial:
         document = self.platform.database.webhooks.find_one({"_id": webhook_id})
         assert document is not None
         self.webhooks[webhook_id] = event_type
-        self.secrets["/" + document["url"].rpartition("/")[2]] = secret
+        path = "/" + document["url"].rpartition("/")[2]
+        self.paths[path], self.secrets[path] = webhook_id, secret
         return webhook_id
 
     def make_event(self, event_type: str = "cdr", **fields: Any) -> dict[str, Any]:
@@ -140,9 +144,10 @@ class Trial:
 
     def confirm(self, event: dict[str, Any]) -> None:
         """Remember that the broker has taken an event, and what has to become of it."""
-        self.unconfirmed.pop(event["id"], None)
-        self.confirmed[event["id"]] = event
-        self.expected.update((event["id"], each) for each, kind in self.webhooks.items() if kind == event["type"])
+        event_id = event.get("id") or id_from_body(encode(event))
+        self.unconfirmed.pop(event_id, None)
+        self.confirmed[event_id] = event
+        self.expected.update((event_id, each) for each, kind in self.webhooks.items() if kind == event["type"])
 
     @asynccontextmanager
     async def stream(self, *, per_second: float = 50, event_type: str = "cdr") -> AsyncIterator[None]:
@@ -224,6 +229,11 @@ class Trial:
 
     # --- the verdict ---
 
+    def unrecorded(self) -> int:
+        """Requests that the customer has, and that the store does not know of: what a crash now doubles at most."""
+        over = {(each["event_id"], each["webhook_id"]) for each in self._deliveries() if each["status"] in TERMINAL}
+        return sum((each.header("webhook-id"), self.paths[_path(each)]) not in over for each in self.customer.requests)
+
     async def check(
         self,
         *,
@@ -265,7 +275,7 @@ class Trial:
     def _lost(self, deliveries: list[dict[str, Any]], received: Counter[tuple[str, str]]) -> list[tuple[str, str]]:
         """What had to be delivered, or to end visibly, and did neither."""
         by_key = {(each["event_id"], each["webhook_id"]): each for each in deliveries}
-        paths = {webhook: self._path_of(webhook) for webhook in self.webhooks}
+        paths = {webhook: path for path, webhook in self.paths.items()}
 
         def is_accounted_for(event_id: str, webhook_id: str) -> bool:
             found = by_key.get((event_id, webhook_id))
@@ -274,10 +284,6 @@ class Trial:
             return found["status"] != "delivered" or (paths[webhook_id], event_id) in received
 
         return sorted(pair for pair in self.expected if not is_accounted_for(*pair))
-
-    def _path_of(self, webhook_id: str) -> str:
-        document = self.platform.database.deliveries.find_one({"webhook_id": webhook_id}, {"url": 1})
-        return "/" + document["url"].rpartition("/")[2] if document else ""
 
     def _check_documents(self, deliveries: list[dict[str, Any]]) -> None:
         """One document per event and webhook; attempts count up by one, and a success is the last."""

@@ -17,7 +17,7 @@ import asyncio
 import re
 import socket
 import struct
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Final, Self
@@ -64,6 +64,8 @@ class Link:
     server: asyncio.StreamWriter
     awaited: set[int] = field(default_factory=set)
     """Ids of the MongoDB requests whose reply is to be lost."""
+    is_forgotten: bool = False
+    """Nothing moves on it any more, whatever heals."""
 
     def reset(self) -> None:
         for writer in (self.client, self.server):
@@ -117,9 +119,9 @@ class FaultProxy:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     @property
-    def live(self) -> int:
+    def links(self) -> Sequence[Link]:
         """Connections that are open now."""
-        return len(self._links)
+        return list(self._links)
 
     # --- faults ---
 
@@ -144,6 +146,12 @@ class FaultProxy:
         """Connections stay open, or are accepted, and nothing moves; in both directions where none is named."""
         for direction in directions or Direction:
             self._open[direction].clear()
+
+    def half_open(self) -> None:
+        """The connections of now are forgotten on the way, as by a firewall: open at both ends, dead for ever. New
+        ones pass."""
+        for link in self._links:
+            link.is_forgotten = True
 
     def cut_after(self, byte_count: int, direction: Direction) -> None:
         """Let that many bytes more pass, over all connections; the connection on which the next comes is reset."""
@@ -253,6 +261,8 @@ class FaultProxy:
                 if self._bytes_per_second:
                     await asyncio.sleep(len(data) / self._bytes_per_second)
                 await self._open[direction].wait()
+                if link.is_forgotten:
+                    await asyncio.Event().wait()
                 if not self._forward(link, direction, cutter.feed(data), writer):
                     link.reset()
                     return
