@@ -1,7 +1,7 @@
 """Measures the router beside a bare loop, in one run: same broker, same receiver, same body.
 
     python -m bench                    everything
-    python -m bench --only throughput  throughput, latency, definitions or idle
+    python -m bench --only throughput  throughput, latency, definitions, idle or isolation
     python -m bench --json             the figures as JSON on stdout
 
 Figures are CPU times of the measured process (user and system), which a busy neighbour disturbs less than
@@ -15,135 +15,21 @@ import asyncio
 import json
 import os
 import platform
+import resource
 import statistics
-import sys
 import tempfile
 import time
-import urllib.request
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pymongo import AsyncMongoClient
-
+from bench.harness import PATIENCE_SECONDS, Bench, bare, cpu_seconds, define, process, publish, router, say, webhook
+from bench.isolation import isolation, isolation_report
+from bench.samples import resident_mib
 from router.adapters.embedded.broker import RabbitNode
 from router.adapters.embedded.processes import free_ports
 from router.adapters.embedded.store import EmbeddedStore
 
-HERE = Path(__file__).parent
-TICKS = os.sysconf("SC_CLK_TCK")
-PATIENCE_SECONDS = 120
-LOG = Path(tempfile.gettempdir()) / "router-bench.log"
-
-
-def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)
-
-
-@dataclass
-class Bench:
-    """The servers and the options of one run."""
-
-    amqp_url: str
-    mongo_url: str
-    receiver_port: int
-    options: argparse.Namespace
-    figures: dict[str, Any]
-
-    @property
-    def target(self) -> str:
-        return f"http://127.0.0.1:{self.receiver_port}/hook"
-
-    def receiver(self, path: str) -> dict[str, Any]:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.receiver_port}{path}", timeout=10) as answer:
-            result: dict[str, Any] = json.load(answer)
-        return result
-
-
-# --- processes -------------------------------------------------------------------------------------
-
-
-@asynccontextmanager
-async def process(
-    *arguments: str, ready: Callable[[], Awaitable[bool]] | None = None, log: Path | None = None, **environment: str
-) -> AsyncIterator[int]:
-    """A Python child that is ready, by its first line or by `ready`, with its stderr in `log`; yields its pid."""
-    with log.open("wb") if log else nullcontext() as stderr:
-        child = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *arguments,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=stderr,
-            env={**os.environ, **environment},
-        )
-    assert child.stdout is not None
-    try:
-        async with asyncio.timeout(PATIENCE_SECONDS):
-            while not (await ready() if ready else await child.stdout.readline()):
-                if child.returncode is not None or ready is None:
-                    raise SystemExit(f"{' '.join(arguments)} did not start" + (f"; its log is {log}" if log else ""))
-                await asyncio.sleep(0.1)
-        yield child.pid
-    finally:
-        if child.returncode is None:
-            child.terminate()
-        await child.wait()
-
-
-@asynccontextmanager
-async def router(bench: Bench, database: str) -> AsyncIterator[int]:
-    """`webhook-router serve` on the bench's servers."""
-    (port,) = free_ports(1)
-
-    async def is_ready() -> bool:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=1):  # noqa: ASYNC210 - nothing else runs
-                return True
-        except OSError:
-            return False
-
-    environment = {
-        "ROUTER_AMQP__URL": bench.amqp_url,
-        "ROUTER_MONGO__URL": bench.mongo_url,
-        "ROUTER_MONGO__DATABASE": database,
-        "ROUTER_API__PORT": str(port),
-        "ROUTER_EGRESS__ALLOW": '["127.0.0.0/8"]',
-        "ROUTER_EGRESS__REQUIRE_HTTPS": "false",
-        "ROUTER_LOG__FORMAT": "json",
-        **({"ROUTER_MONGO__DRIVER": bench.options.driver} if bench.options.driver else {}),
-    }
-    # The log goes to a file, as in production; it is part of what is measured.
-    async with process("-m", "router", "serve", ready=is_ready, log=LOG, **environment) as pid:
-        yield pid
-
-
-@asynccontextmanager
-async def bare(bench: Bench) -> AsyncIterator[int]:
-    async with process(str(HERE / "bare.py"), bench.amqp_url, "bench.bare", bench.target) as pid:
-        yield pid
-
-
-def cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
-
-
-def resident_mib(pid: int) -> float:
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
-
-
 # --- measuring -------------------------------------------------------------------------------------
-
-
-async def publish(bench: Bench, exchange: str, count: int, rate: float) -> None:
-    load = await asyncio.create_subprocess_exec(
-        sys.executable, str(HERE / "load.py"), bench.amqp_url, exchange, str(count), str(rate)
-    )
-    if await load.wait() != 0:
-        raise SystemExit("the load could not be published")
 
 
 async def run_load(bench: Bench, pid: int, exchange: str, count: int, rate: float) -> dict[str, float]:
@@ -171,30 +57,9 @@ async def run_load(bench: Bench, pid: int, exchange: str, count: int, rate: floa
 
 async def prepare(bench: Bench, database: str, *, others: int = 0) -> None:
     """One account with one webhook for every cdr, and `others` webhooks of other accounts."""
-    client: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(bench.mongo_url)
-    try:
-        await client.drop_database(database)
-        await client[database]["accounts"].insert_one({"_id": "bench", "webhooks_enabled": True})
-        await client[database]["webhooks"].insert_one(_webhook("wh_bench", "bench", bench.target))
-        for start in range(0, others, 5_000):
-            await client[database]["webhooks"].insert_many(
-                [_webhook(f"wh_{n}", f"other-{n // 5}", bench.target) for n in range(start, min(others, start + 5_000))]
-            )
-    finally:
-        await client.close()
-
-
-def _webhook(identity: str, account: str, url: str) -> dict[str, Any]:
-    return {
-        "_id": identity,
-        "account_id": account,
-        "name": "CRM",
-        "url": url,
-        "event_type": "cdr",
-        "enabled": True,
-        "restrict_to": {"tracking_numbers": ["+33199001234"]},
-        "secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
-    }
+    mine = webhook("wh_bench", "bench", bench.target)
+    theirs = [webhook(f"wh_{n}", f"other-{n // 5}", bench.target) for n in range(others)]
+    await define(bench, database, ["bench"], [mine, *theirs])
 
 
 # --- the measurements ------------------------------------------------------------------------------
@@ -232,7 +97,7 @@ async def latency(bench: Bench) -> None:
         await run_load(bench, bare_pid, "bench.bare", 200, 0)
         await run_load(bench, router_pid, "cdr", 200, 0)
         for rate in (50, 200, 500):
-            count = int(rate * bench.options.seconds)
+            count = int(rate * (bench.options.seconds or 10))
             for name, pid, exchange in (("bare", bare_pid, "bench.bare"), ("router", router_pid, "cdr")):
                 figures.setdefault(str(rate), {})[name] = measured = await run_load(bench, pid, exchange, count, rate)
                 say(f"  {rate}/s {name:7} {measured}")
@@ -271,7 +136,13 @@ async def idle(bench: Bench) -> None:
         bench.figures["idle"] = {"resident_mib": round(resident_mib(pid), 1), "cpu_percent": round(share * 100, 2)}
 
 
-MEASUREMENTS = {"throughput": throughput, "latency": latency, "definitions": definitions, "idle": idle}
+MEASUREMENTS = {
+    "throughput": throughput,
+    "latency": latency,
+    "definitions": definitions,
+    "idle": idle,
+    "isolation": isolation,
+}
 
 
 async def main() -> None:
@@ -281,10 +152,11 @@ async def main() -> None:
     parser.add_argument("--only", choices=MEASUREMENTS, action="append", help="one measurement; may be repeated")
     parser.add_argument("--events", type=int, default=5_000, help="events per round (5000)")
     parser.add_argument("--rounds", type=int, default=3, help="rounds, of which the median counts (3)")
-    parser.add_argument("--seconds", type=float, default=10, help="seconds per rate (10)")
+    parser.add_argument("--seconds", type=float, help="seconds per rate (10), of each run of isolation (60)")
     parser.add_argument("--driver", choices=("motor", "pymongo"), help="MongoDB driver of the router")
     parser.add_argument("--json", action="store_true", help="the figures as JSON on stdout")
     options = parser.parse_args()
+    allow_descriptors()
 
     (port,) = free_ports(1)
     with tempfile.TemporaryDirectory() as folder:
@@ -292,7 +164,7 @@ async def main() -> None:
         node.start()
         store = await EmbeddedStore.open(Path(folder))
         try:
-            async with process(str(HERE / "receiver.py"), str(port)):
+            async with process("-m", "bench.receiver", str(port)):
                 bench = Bench(node.url, store.url, port, options, {"machine": _machine()})
                 for name in options.only or MEASUREMENTS:
                     say(f"{name}: {MEASUREMENTS[name].__doc__}")
@@ -301,6 +173,12 @@ async def main() -> None:
             await store.close()
             node.stop()
     print(json.dumps(bench.figures, indent=2) if options.json else _report(bench.figures))
+
+
+def allow_descriptors() -> None:
+    """As many as the machine lets us have, and our children: a thousand endpoints need more than the usual 1,024."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _machine() -> str:
@@ -326,7 +204,10 @@ def _report(figures: dict[str, Any]) -> str:
         lines.append(f"definitions  {costs}; spread {part['spread_percent']} %")
     if part := figures.get("idle"):
         lines.append(f"idle         {part['resident_mib']} MiB, {part['cpu_percent']} % of a core")
+    if part := figures.get("isolation"):
+        lines += isolation_report(part)
     return "\n".join(lines)
 
 
-asyncio.run(main())
+if __name__ == "__main__":
+    asyncio.run(main())

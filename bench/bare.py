@@ -30,4 +30,5 @@ async def main(amqp_url: str, exchange_name: str, target: str) -> None:
         await asyncio.Event().wait()
 
 
-uvloop.run(main(*sys.argv[1:]))
+if __name__ == "__main__":
+    uvloop.run(main(*sys.argv[1:]))

@@ -11,21 +11,22 @@ import json
 import re
 import sys
 import time
+from typing import Any
 
 import uvloop
 
-_OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
-_PUBLISHED = re.compile(rb'"published_ns": ?(\d+)')
+PUBLISHED = re.compile(rb'"published_ns": ?(\d+)')
 
 latencies: list[float] = []
 
 
-class Receiver(asyncio.Protocol):
-    """One connection."""
+class HttpProtocol(asyncio.Protocol):
+    """One connection; `answer` is called with each request."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        self._transport = transport
+        self.transport = transport
         self._buffer = b""
 
     def data_received(self, data: bytes) -> None:
@@ -37,18 +38,26 @@ class Receiver(asyncio.Protocol):
             if len(self._buffer) < size:
                 return
             body, self._buffer = self._buffer[end + 4 : size], self._buffer[size:]
-            self._answer(head, body)
+            self.answer(head, body)
 
-    def _answer(self, head: bytes, body: bytes) -> None:
+    def answer(self, head: bytes, body: bytes) -> None:
+        raise NotImplementedError
+
+    def answer_json(self, value: Any) -> None:
+        text = json.dumps(value).encode()
+        self.transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(text), text))
+
+
+class Receiver(HttpProtocol):
+    def answer(self, head: bytes, body: bytes) -> None:
         if head.startswith(b"POST"):
-            published = _PUBLISHED.search(body)
+            published = PUBLISHED.search(body)
             latencies.append((time.monotonic_ns() - int(published[1])) / 1e6 if published else 0.0)
-            self._transport.write(_OK)
+            self.transport.write(OK)
             return
         if head.startswith(b"GET /reset"):
             latencies.clear()
-        text = json.dumps({"count": len(latencies), "latencies_ms": latencies if b" /stats" in head else []}).encode()
-        self._transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(text), text))
+        self.answer_json({"count": len(latencies), "latencies_ms": latencies if b" /stats" in head else []})
 
 
 async def main() -> None:
@@ -57,4 +66,5 @@ async def main() -> None:
     await server.serve_forever()
 
 
-uvloop.run(main())
+if __name__ == "__main__":
+    uvloop.run(main())

@@ -1,0 +1,51 @@
+"""Memory and descriptors of a process over time, and whether they grow. Touches /proc."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """`at` in monotonic seconds."""
+
+    at: float
+    resident_mib: float
+    descriptors: int
+
+
+def resident_mib(pid: int) -> float:
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * PAGE / 2**20
+
+
+def take_sample(pid: int) -> Sample | None:
+    """How the process is now; None when there is none (any more)."""
+    try:
+        descriptors = sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
+        return Sample(at=time.monotonic(), resident_mib=resident_mib(pid), descriptors=descriptors)
+    except OSError:
+        return None
+
+
+def after(samples: Sequence[Sample], seconds: float) -> Sequence[Sample]:
+    """The samples without those of the first `seconds`."""
+    return [each for each in samples if each.at >= samples[0].at + seconds]
+
+
+def mib_per_minute(samples: Sequence[Sample]) -> float | None:
+    """The slope of the memory by least squares; None where the samples tell none."""
+    if len(samples) < 2:
+        return None
+    mean_at = sum(each.at for each in samples) / len(samples)
+    mean_mib = sum(each.resident_mib for each in samples) / len(samples)
+    spread = sum((each.at - mean_at) ** 2 for each in samples)
+    if spread == 0:
+        return None
+    return 60 * sum((each.at - mean_at) * (each.resident_mib - mean_mib) for each in samples) / spread
