@@ -8,11 +8,13 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 STAMP := .venv/.installed
 ARGS ?=
+MINUTES ?= 20
+SEED ?=
 
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-header $(ARGS)
 
-.PHONY: help setup run test faults check format bench lock clean
+.PHONY: help setup run test faults check format bench soak lock clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +53,10 @@ format: setup ## let ruff format and fix what it can
 bench: setup ## measure this machine; make bench ARGS="--help"
 	@scripts/ensure-broker
 	@exec $(BIN)/python -m bench $(ARGS)
+
+soak: setup ## load with random faults, nothing may be lost; make soak MINUTES=60 SEED=7
+	@scripts/ensure-broker
+	@exec $(BIN)/python -m tests.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 lock: setup ## resolve requirements/*.txt again; make lock ARGS=--upgrade
 	@$(COMPILE) pyproject.toml -o requirements/base.txt

@@ -29,9 +29,11 @@ def take_sample(pid: int) -> Sample | None:
     """How the process is now; None when there is none (any more)."""
     try:
         descriptors = sum(1 for _ in Path(f"/proc/{pid}/fd").iterdir())
-        return Sample(at=time.monotonic(), resident_mib=resident_mib(pid), descriptors=descriptors)
+        resident = resident_mib(pid)
     except OSError:
         return None
+    # One that ended and was not waited for has no memory left.
+    return Sample(at=time.monotonic(), resident_mib=resident, descriptors=descriptors) if resident else None
 
 
 def after(samples: Sequence[Sample], seconds: float) -> Sequence[Sample]:
