@@ -11,7 +11,7 @@ import re
 import socket
 import time
 import zlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -55,7 +55,8 @@ class Customers:
         """Deliveries that were answered 200."""
         self._ports = [quiet_port() for _ in moods]
         self._servers: list[asyncio.Server] = []
-        self.connections: set[asyncio.Transport] = set()
+        self.connections: dict[asyncio.Transport, int] = {}
+        """Each with the number of its server."""
 
     @property
     def urls(self) -> Sequence[str]:
@@ -71,16 +72,17 @@ class Customers:
         for server in self._servers:
             server.close()
         self._servers.clear()
-        self._break_off()
+        self._break_off(self.moods)
 
     async def heal(self) -> None:
-        """From now on everybody answers 200."""
+        """From now on everybody answers 200, and nobody waits for an answer that was not to come."""
+        self._break_off([Mood.HANGING])
         self.moods = [Mood.HEALTHY] * len(self.moods)
-        self._break_off()
 
-    def _break_off(self) -> None:
-        for transport in list(self.connections):
-            transport.abort()
+    def _break_off(self, moods: Collection[Mood]) -> None:
+        for transport, number in list(self.connections.items()):
+            if self.moods[number] in moods:
+                transport.abort()
 
     def answer(self, number: int, head: bytes) -> bytes | None:
         """What a request is answered; None for nothing."""
@@ -116,10 +118,10 @@ class _Connection(HttpProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._customers.connections.add(transport)
+        self._customers.connections[transport] = self._number
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._customers.connections.discard(self.transport)
+        self._customers.connections.pop(self.transport, None)
 
     def answer(self, head: bytes, body: bytes) -> None:
         reply = self._customers.answer(self._number, head)

@@ -12,6 +12,10 @@ from typing import Final
 
 from tests.soak.world import World
 
+IN_FLIGHT: Final = 512
+"""`delivery.max_in_flight`."""
+UNRECORDED: Final = 200
+"""Results that may wait for the store before no attempt begins any more."""
 HEALING_SECONDS: Final = (20, 60)
 """Least and most between the end of a fault and the next one."""
 
@@ -82,8 +86,8 @@ class Fault:
     inject: Callable[[World, float], Awaitable[None]]
     seconds: tuple[float, float]
     """Least and most that it lasts, the time to start again not counted."""
-    may_double: bool = False
-    """The router may not have recorded what it sent: then it sends it again."""
+    may_double: int = 0
+    """How many requests at most the router may send again, since it has not recorded or not heard what came of them."""
 
 
 FAULTS: Final[Mapping[str, Fault]] = {
@@ -91,10 +95,10 @@ FAULTS: Final[Mapping[str, Fault]] = {
     "connections closed": Fault(inject=_connections_closed, seconds=(0, 0)),
     "store killed": Fault(inject=_store_killed, seconds=(1, 10)),
     "store stopped": Fault(inject=_store_stopped, seconds=(10, 10)),
-    "router killed": Fault(inject=_router_killed, seconds=(0, 5), may_double=True),
+    "router killed": Fault(inject=_router_killed, seconds=(0, 5), may_double=IN_FLIGHT + UNRECORDED),
     "router terminated": Fault(inject=_router_terminated, seconds=(0, 5)),
-    "router stopped": Fault(inject=_router_stopped, seconds=(20, 20), may_double=True),
-    "customers closed": Fault(inject=_customers_closed, seconds=(15, 15)),
+    "router stopped": Fault(inject=_router_stopped, seconds=(20, 20), may_double=IN_FLIGHT + UNRECORDED),
+    "customers closed": Fault(inject=_customers_closed, seconds=(15, 15), may_double=IN_FLIGHT),
 }
 
 

@@ -82,17 +82,31 @@ def account_for(
     )
 
 
-def duplicates(receipts: Sequence[Receipt], incidents: Sequence[Incident]) -> Counter[str]:
-    """Requests that repeat an attempt, or follow one that was answered 200, by the fault in which that was sent."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Duplicate:
+    """A request that repeats an attempt, or follows one that was answered 200. `fault`: when that one was sent."""
+
+    delivery_id: str
+    first_at: float
+    again_at: float
+    fault: str
+
+
+def duplicates(receipts: Sequence[Receipt], incidents: Sequence[Incident]) -> Sequence[Duplicate]:
     by_delivery: defaultdict[str, list[Receipt]] = defaultdict(list)
     for receipt in receipts:
         by_delivery[receipt.delivery_id].append(receipt)
-    return Counter(
-        fault_at(earlier.at, incidents)
-        for each in by_delivery.values()
+    return [
+        Duplicate(
+            delivery_id=delivery_id,
+            first_at=earlier.at,
+            again_at=later.at,
+            fault=fault_at(earlier.at, incidents),
+        )
+        for delivery_id, each in by_delivery.items()
         for earlier, later in pairwise(each)
         if earlier.is_taken or later.attempt <= earlier.attempt
-    )
+    ]
 
 
 def fault_at(moment: float, incidents: Sequence[Incident]) -> str:
@@ -167,11 +181,15 @@ class Verdict:
     repeated: int
     incidents: Sequence[Incident]
     accounts: Accounts
-    doubled: Counter[str]
+    doubled: Sequence[Duplicate]
     allowed: Mapping[str, int]
     growth: Growth
     dead_letters: int
     complaints: Sequence[str] = field(default=())
+
+    @property
+    def unexplained(self) -> Sequence[Duplicate]:
+        return [each for each in self.doubled if each.fault not in {name.partition(" (")[0] for name in self.allowed}]
 
     @property
     def failures(self) -> Sequence[str]:
@@ -210,8 +228,8 @@ class Verdict:
 
     def _doubled(self) -> str:
         allowed = sum(self.allowed.values())
-        causes = f": {_counted(self.doubled)}" if self.doubled else ""
-        return f"{self.doubled.total()}{causes}; allowed by {_counted(self.allowed) or 'nothing'}, together {allowed:,}"
+        causes = f": {_counted(Counter(each.fault for each in self.doubled))}" if self.doubled else ""
+        return f"{len(self.doubled)}{causes}; allowed by {_counted(self.allowed) or 'nothing'}, together {allowed:,}"
 
 
 def _counted(counts: Mapping[str, int]) -> str:

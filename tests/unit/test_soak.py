@@ -49,7 +49,7 @@ VERDICT = Verdict(
     repeated=0,
     incidents=[KILL],
     accounts=account_for({("e1", "w1")}, [DELIVERED], {"d1"}),
-    doubled=Counter(),
+    doubled=(),
     allowed={"router killed (1)": 712},
     growth=growth([life(*[40] * 100)], load_ended=100),
     dead_letters=0,
@@ -110,7 +110,14 @@ def test_attempts_must_increase() -> None:
 def test_duplicates_are_told_with_the_fault_that_explains_them(
     receipts: list[Receipt], expected: dict[str, int]
 ) -> None:
-    assert duplicates(receipts, [KILL]) == expected
+    assert Counter(each.fault for each in duplicates(receipts, [KILL])) == expected
+
+
+def test_duplicates_that_no_fault_allows_are_named() -> None:
+    doubled = duplicates(
+        [receipt(99), receipt(104), receipt(50, delivery_id="d2"), receipt(51, delivery_id="d2")], [KILL]
+    )
+    assert [each.delivery_id for each in replace(VERDICT, doubled=doubled).unexplained] == ["d2"]
 
 
 def test_slope_is_measured_per_life_under_load() -> None:
@@ -138,6 +145,6 @@ def test_a_soak_fails_for_what_is_lost_pending_or_grown() -> None:
 
 
 def test_report_can_be_read() -> None:
-    report = replace(VERDICT, doubled=Counter({"router killed": 3})).report()
-    assert "duplicates   3: router killed 3; allowed by router killed (1) 712, together 712" in report
+    report = replace(VERDICT, doubled=duplicates([receipt(99), receipt(104)], [KILL])).report()
+    assert "duplicates   1: router killed 1; allowed by router killed (1) 712, together 712" in report
     assert report.endswith("result       passed")
