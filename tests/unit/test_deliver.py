@@ -20,7 +20,7 @@ from router.domain.event import EventType
 from router.domain.outcome import Answer, LocalFault, NoAnswer, SendResult
 from router.domain.retry import Again, End, Schedule
 from router.domain.webhook import Suspension, SuspensionReason, Webhook
-from router.ports import Result
+from router.ports import Rest, Result
 from router.telemetry.metrics import Metrics
 from tests.support.fakes_delivery import (
     NOW,
@@ -318,3 +318,58 @@ async def test_an_address_that_we_refuse_says_nothing_of_the_webhook() -> None:
 
     assert result.next == End(status=DeliveryStatus.FAILED, reason=DeliveryReason.BLOCKED_ADDRESS)
     assert world.definitions.suspended == []
+
+
+# --- circuits and the brake ------------------------------------------------------------------------
+
+
+async def test_failures_make_a_webhook_a_failing_one_and_a_success_ends_that() -> None:
+    world = World(answer=FAILURE)
+    await world.deliver(claim())
+    assert world.circuits.is_failing(webhook().id)
+
+    well = World(webhook(failing_since=NOW - timedelta(days=1)))
+    await well.deliver(claim())
+    assert not well.circuits.is_failing(webhook().id)
+
+
+async def test_an_open_circuit_holds_what_is_no_probe_and_burns_no_attempt() -> None:
+    world = World(webhook(failing_since=NOW - timedelta(hours=1)), answer=FAILURE)
+
+    results = await world.deliver(*(claim(f"dlv_{number}") for number in range(5)))
+
+    assert len(world.sender.requests) == len(results) == 1
+    assert [rest.claim.delivery_id for rest in world.deliveries.held] == [f"dlv_{number}" for number in range(1, 5)]
+    assert all(rest.until > NOW for rest in world.deliveries.held)
+    assert world.deliveries.woken == []
+
+
+async def test_what_is_held_after_the_circuit_has_closed_is_woken_at_once() -> None:
+    world = World(webhook(failing_since=NOW - timedelta(hours=1)))
+    world.recorder.hold(Rest(claim=claim("dlv_2"), until=NOW + timedelta(minutes=1)))
+
+    await world.deliver(claim("dlv_1"))
+
+    assert [rest.claim.delivery_id for rest in world.deliveries.held] == ["dlv_2"]
+    assert world.deliveries.woken == ["wh_1"]
+
+
+@pytest.mark.parametrize(
+    "answer", [LocalFault(detail="no descriptors"), NoAnswer(error=AttemptError.BLOCKED_ADDRESS)], ids=repr
+)
+async def test_what_says_nothing_of_the_webhook_leaves_its_circuit_alone(answer: SendResult) -> None:
+    world = World(webhook(failing_since=NOW - timedelta(hours=1)), answer=answer)
+
+    await world.deliver(claim())
+
+    assert world.circuits.admit(claim("dlv_2"), webhook()) is None, "the next one may be the probe"
+
+
+async def test_while_the_brake_is_on_its_failures_are_no_attempts() -> None:
+    world = World(answer=NoAnswer(error=AttemptError.DNS))
+    world.brake.kind = "dns"
+
+    results = [await world.deliverer._attempt(claim(), webhook())]
+
+    assert [(result.attempt, type(result.next)) for result in results] == [(None, Again)]
+    assert not world.circuits.is_failing(webhook().id)

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 from router.application.budget import RetryBudget
+from router.application.circuits import SHORTEST_PUT_OFF
 from router.application.definitions import DefinitionBook
 from router.application.health import WebhookHealth
-from router.application.ingest import Ingest
+from router.application.ingest import BEHIND, Ingest
 from router.application.lanes import LaneLimits, Lanes
 from router.application.record import MAX_UNRECORDED, Recorder
 from router.application.timers import Timers
@@ -18,7 +19,7 @@ from router.domain.delivery import DeliveryReason, DeliveryStatus
 from router.domain.event import Event, EventType, Rejection, RejectionReason
 from router.domain.matching import Verdict
 from router.domain.retry import End, Schedule
-from router.domain.webhook import Suspension, SuspensionReason
+from router.domain.webhook import Suspension, SuspensionReason, Webhook
 from router.ports import DeadLetter, DefinitionSnapshot, Intake, MessageProperties, RawMessage, Result
 from router.telemetry.metrics import Metrics
 from tests.support.fakes_delivery import (
@@ -84,6 +85,8 @@ class World:
     """Results that wait to be recorded from the beginning."""
     failing: tuple[str, ...] = ()
     """Webhooks whose last attempt failed."""
+    probed: Webhook | None = None
+    """A webhook whose circuit is open, and whose probe is under way."""
     budget: RetryBudget = field(default_factory=RetryBudget)
 
     def count(self, name: str, **labels: str) -> float:
@@ -95,6 +98,8 @@ class World:
         known = circuits(clock)
         for each in self.failing:
             known.failed(claim(webhook=each), webhook(each))
+        if self.probed is not None:
+            known.admit(claim(), self.probed)
         self.lanes = Lanes(
             LaneLimits(in_flight=10, in_flight_per_lane=10, queued_per_lane=self.queued_per_lane),
             is_failing=known.is_failing,
@@ -311,3 +316,61 @@ async def test_a_batch_in_hand_is_finished_and_no_other_taken_while_results_wait
     await taking
 
     assert world.deliveries.log == ["admit", "settle"] * 2
+
+
+# --- after an outage, and for webhooks that fail -----------------------------------------------------
+
+
+async def test_a_call_that_is_too_old_when_it_arrives_ends_at_once_and_takes_no_place() -> None:
+    world = World(snapshot(webhook()))
+
+    await world.take_in([replace(intake("evt_1"), born_at=NOW - timedelta(seconds=31))])
+
+    (delivery,) = world.deliveries.admitted[0].deliveries
+    assert delivery.ended == End(status=DeliveryStatus.EXPIRED, reason=DeliveryReason.TOO_OLD)
+    assert world.lanes.held == 0
+    assert world.count("webhook_router_deliveries_total", status="expired") == 1
+
+
+async def test_a_call_at_its_very_last_moment_is_still_attempted() -> None:
+    world = World(snapshot(webhook()))
+
+    await world.take_in([replace(intake("evt_1"), born_at=NOW - timedelta(seconds=30))])
+
+    assert world.deliveries.admitted[0].deliveries[0].leased
+
+
+async def test_what_finds_no_place_rests_while_its_webhook_fails_and_is_due_while_it_does_not() -> None:
+    bad, good = World(snapshot(webhook()), failing=("wh_1",)), World(snapshot(webhook()), queued_per_lane=2)
+    events = [intake(f"evt_{number}") for number in range(3)]
+
+    await bad.take_in(events)
+    await good.take_in(events)
+
+    planned = [[plan.deliveries[0] for plan in world.deliveries.admitted] for world in (bad, good)]
+    assert [[each.leased for each in of_world] for of_world in planned] == [[True, True, False]] * 2
+    assert planned[0][2].rests_until == NOW + SHORTEST_PUT_OFF
+    assert planned[1][2].rests_until is None
+
+
+async def test_deliveries_of_an_open_circuit_rest_from_the_beginning() -> None:
+    dead = webhook(failing_since=NOW - timedelta(hours=1))
+    world = World(snapshot(dead), probed=dead)
+
+    await world.take_in([intake("evt_1"), intake("evt_2")])
+
+    deliveries = [plan.deliveries[0] for plan in world.deliveries.admitted]
+    assert [each.leased for each in deliveries] == [False, False]
+    assert all(each.rests_until and each.rests_until > NOW for each in deliveries)
+    assert world.lanes.held == 0
+
+
+async def test_a_large_batch_says_that_more_waits_at_the_broker() -> None:
+    world = World(snapshot())
+    await world.take_in([intake(f"evt_{number}") for number in range(BEHIND)])
+
+    assert world.budget.allowance(200) == BEHIND // 5
+
+    await world.take_in([intake(f"evt_{number}") for number in range(BEHIND - 1)])
+
+    assert world.budget.allowance(200) == 200

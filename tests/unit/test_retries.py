@@ -9,14 +9,16 @@ from dataclasses import dataclass, field
 
 from router.application.brake import EgressBrake
 from router.application.budget import RetryBudget
-from router.application.lanes import LaneLimits, Lanes
+from router.application.circuits import SHORTEST_PUT_OFF
+from router.application.lanes import FAILING_LANE_PLACES, LaneLimits, Lanes
 from router.application.retries import MAX_CLAIMED_AT_ONCE, MAX_EXCLUDED, LeaseKeeper, RetryPoller
 from router.application.timers import Timers
 from router.domain.delivery import Claim
+from router.domain.errors import DependencyUnavailable
 from router.domain.lease import LEASE, RENEW_BELOW
 from router.domain.webhook import WebhookId
 from router.ports import Claimed, Due, Ration
-from tests.support.fakes_delivery import FakeDeliveries, circuits, claim, webhook
+from tests.support.fakes_delivery import NOW, FakeDeliveries, circuits, claim, webhook
 
 LEASE_SECONDS = LEASE.total_seconds()
 
@@ -242,3 +244,57 @@ async def test_a_near_retry_whose_worker_stood_still_beyond_its_lease_is_not_hel
 
     assert taken is not None
     assert not lanes.holds(taken, now=time.monotonic())
+
+
+# --- when the poller asks for less, or not at all ----------------------------------------------------
+
+
+async def test_nothing_is_claimed_until_the_store_is_steady_again() -> None:
+    store = Watched(due=claims(1))
+    steady = [False]
+    poller = poller_of(store, make_lanes(), is_steady=lambda: steady[0])
+
+    await poller._poll()
+    assert store.limits == []
+
+    steady[0] = True
+    await poller._poll()
+    assert len(store.limits) == 1
+
+
+async def test_nothing_is_claimed_while_the_brake_is_on() -> None:
+    store, brake = Watched(due=claims(1)), EgressBrake()
+    brake.kind = "dns"
+
+    await poller_of(store, make_lanes(), brake=brake)._poll()
+
+    assert store.limits == []
+
+
+async def test_a_store_that_is_away_ends_a_poll_and_not_the_poller() -> None:
+    class Away(FakeDeliveries):
+        async def claim(
+            self, limit: int, *, except_for: Collection[WebhookId], ration: Callable[[Due], Ration | None]
+        ) -> Claimed:
+            raise DependencyUnavailable("MongoDB did not answer")
+
+    assert await poller_of(Away(), make_lanes())._poll() is False
+
+
+async def test_behind_a_backlog_of_first_attempts_few_retries_are_claimed() -> None:
+    store, budget = Watched(due=claims(100)), RetryBudget()
+    budget.took_in(200, is_behind=True)
+
+    assert await poller_of(store, make_lanes(in_flight=10_000), budget=budget)._poll() is False
+
+    assert store.limits == [40]
+
+
+async def test_a_webhook_that_fails_gets_its_ration_and_the_rest_is_put_off() -> None:
+    lanes = Lanes(LaneLimits(in_flight=10, in_flight_per_lane=10, queued_per_lane=10), is_failing=lambda _: True)
+    store = Watched(due=claims(5))
+
+    await poller_of(store, lanes)._poll()
+
+    assert lanes.held == FAILING_LANE_PLACES
+    assert [rest.until for rest in store.put_off] == [NOW + SHORTEST_PUT_OFF] * (5 - FAILING_LANE_PLACES)
