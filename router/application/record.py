@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import structlog
@@ -18,6 +18,7 @@ from router.application.definitions import DefinitionBook
 from router.application.health import WebhookHealth
 from router.application.lanes import Lanes
 from router.application.timers import Timers
+from router.domain.announcement import is_announced
 from router.domain.retry import Again, End
 from router.ports import Clock, DeliveryStore, Rest, Result
 from router.telemetry.metrics import Metrics
@@ -32,7 +33,7 @@ MAX_UNRECORDED: Final = 200
 
 
 class Recorder:
-    """Service: the only writer of results."""
+    """Service: the only writer of results. `announced` is called for each that is in the outbox, once it is durable."""
 
     name = "recorder"
 
@@ -47,6 +48,7 @@ class Recorder:
         timers: Timers,
         clock: Clock,
         metrics: Metrics,
+        announced: Callable[[], None] | None = None,
     ) -> None:
         self._deliveries = deliveries
         self._health = health
@@ -56,6 +58,7 @@ class Recorder:
         self._timers = timers
         self._clock = clock
         self._metrics = metrics
+        self._announced = announced
         self._finished: list[Result] = []
         self._held_back: list[Rest] = []
         self._something_finished = asyncio.Event()
@@ -143,6 +146,8 @@ class Recorder:
                 self._lanes.forget(result.claim)
             if isinstance(result.next, End):
                 self._metrics.deliveries.labels(result.next.status.value).inc()
+                if self._announced is not None and is_announced(result.next):
+                    self._announced()
             if result.attempt is not None:
                 await self._health.mind(result.claim.webhook_id, result.attempt, result.next)
 

@@ -13,8 +13,11 @@ from router.adapters.http.sender import HttpSender
 from router.adapters.mongo.dead_letters import MongoDeadLetters
 from router.adapters.mongo.definitions import MongoDefinitions
 from router.adapters.mongo.deliveries import MongoDeliveries
+from router.adapters.mongo.outbox import MongoOutbox
 from router.adapters.mongo.upkeep import MongoUpkeep
+from router.adapters.rabbitmq.announcements import RabbitAnnouncements
 from router.adapters.rabbitmq.consumer import RabbitSource
+from router.application.announcements import Announcer
 from router.application.brake import EgressBrake
 from router.application.budget import RetryBudget
 from router.application.circuits import Circuits
@@ -39,6 +42,8 @@ HURRIED_SECONDS: Final = 2.0
 """For what must not be left out after a second signal: without it, attempts are repeated and leases run out."""
 RECORD_SECONDS: Final = 10.0
 """Longer than the other steps: what is not recorded is sent again."""
+ANNOUNCE_SECONDS: Final = 3.0
+"""Shorter than the other steps: what is not published stays in the outbox, for the next start or another worker."""
 
 
 class Worker:
@@ -49,14 +54,23 @@ class Worker:
         self._longest_attempt = max(schedule.timeout for schedule in schedules.values())
         self._metrics = metrics
         self.book = DefinitionBook()
+        self.announcements: RabbitAnnouncements | None
+        self.announcer: Announcer | None
+        self.announcements, self.announcer = _announcing(settings, store, metrics, owner)
+        announced = self.announcer.poke if self.announcer else None
         self.deliveries = MongoDeliveries(
-            store.database, store.persistently, store.clock, convert.retention(settings), owner
+            store.database,
+            store.persistently,
+            store.clock,
+            convert.retention(settings),
+            owner,
+            announcing=self.announcer is not None,
         )
-        definitions = MongoDefinitions(store.database, store.persistently, settings.numbers.default_country)
         circuits = self._circuits = Circuits(store.clock, random.random, convert.circuit_after(settings))
         self._brake = EgressBrake()
         budget = RetryBudget()
         self.lanes = Lanes(convert.lane_limits(settings), is_failing=circuits.is_failing)
+        definitions = MongoDefinitions(store.database, store.persistently, settings.numbers.default_country, owner)
         self.source = RabbitSource(
             convert.sources(settings), convert.broker(settings), store.clock.now, metrics.acks_lost.inc
         )
@@ -64,13 +78,16 @@ class Worker:
         self.timers = Timers(self.lanes)
         self.recorder = Recorder(
             deliveries=self.deliveries,
-            health=WebhookHealth(self.book, definitions, store.clock, convert.suspend_after(settings)),
+            health=WebhookHealth(
+                self.book, definitions, store.clock, convert.suspend_after(settings), announced=announced
+            ),
             book=self.book,
             circuits=circuits,
             lanes=self.lanes,
             timers=self.timers,
             clock=store.clock,
             metrics=metrics,
+            announced=announced,
         )
         self.sender = HttpSender(
             convert.egress_policy(settings), connect_timeout=convert.connect_timeout(settings), now=store.clock.now
@@ -125,6 +142,8 @@ class Worker:
         await self.follower.loaded.wait()
         parts: list[Service] = [self.recorder, self.timers, self.deliverer, self.keeper, self.poller, self.ingest]
         supervisor.start(parts)
+        if self.announcer is not None:
+            supervisor.start([self.announcer])
         supervisor.start([self.source])
 
     def stop_steps(self, supervisor: Supervisor) -> list[Step]:
@@ -145,6 +164,11 @@ class Worker:
             self.recorder.stop()
             await supervisor.ended(self.recorder)
 
+        async def announce() -> None:
+            if self.announcer is not None:
+                self.announcer.stop()
+                await supervisor.ended(self.announcer)
+
         async def give_back() -> None:
             self.keeper.stop()
             await self.deliveries.release(self.lanes.all_held())
@@ -154,12 +178,15 @@ class Worker:
             self.housekeeping.stop()
             await self.source.close()
             await self.sender.close()
+            if self.announcements is not None:
+                await self.announcements.close()
 
         attempts = self._longest_attempt.total_seconds() + FINISH_MARGIN_SECONDS
         return [
             Step(name="intake", action=finish_intake, timeout_seconds=STEP_SECONDS),
             Step(name="attempts", action=finish_attempts, timeout_seconds=attempts),
             Step(name="record", action=record, timeout_seconds=RECORD_SECONDS, hurried_seconds=HURRIED_SECONDS),
+            Step(name="announce", action=announce, timeout_seconds=ANNOUNCE_SECONDS),
             Step(name="give-back", action=give_back, timeout_seconds=STEP_SECONDS, hurried_seconds=HURRIED_SECONDS),
             Step(name="close", action=close, timeout_seconds=STEP_SECONDS),
         ]
@@ -182,3 +209,18 @@ class Worker:
         self._metrics.circuits.labels("half_open").set(self._circuits.count_half_open())
         self._metrics.egress_brake.set(self._brake.is_on)
         self._metrics.webhooks.set(len(self.book))
+        if self.announcer is not None and self.announcements is not None:
+            self._metrics.outbox_pending.set(self.announcer.waiting)
+            self._metrics.amqp_blocked.set(self.announcements.is_blocked)
+
+
+def _announcing(
+    settings: Settings, store: Store, metrics: Metrics, owner: str
+) -> tuple[RabbitAnnouncements, Announcer] | tuple[None, None]:
+    """What publishes operational events, unless they are switched off."""
+    exchange = settings.amqp.events_exchange
+    if exchange is None:
+        return None, None
+    announcements = RabbitAnnouncements(convert.broker(settings), exchange)
+    outbox = MongoOutbox(store.database, store.persistently, store.clock, owner)
+    return announcements, Announcer(outbox, announcements, metrics, random.random)

@@ -75,6 +75,8 @@ class Webhook:
     problem: str | None = None
     suspension: Suspension | None = None
     failing_since: datetime | None = None
+    recovering_from: Suspension | None = None
+    """A suspension that was lifted; until the webhook delivers again."""
 
     @property
     def state(self) -> WebhookState:

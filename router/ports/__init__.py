@@ -1,5 +1,6 @@
 """What the application calls: narrow protocols that adapters fulfil. Types only; touches nothing."""
 
+from router.ports.announcing import Announcements, Outbox, Published
 from router.ports.delivering import (
     EXCHANGE_HEADER,
     ROUTING_KEY_HEADER,
@@ -44,6 +45,7 @@ __all__ = [
     "EXCHANGE_HEADER",
     "ROUTING_KEY_HEADER",
     "UNDATED",
+    "Announcements",
     "Claimed",
     "Clock",
     "DeadLetter",
@@ -57,10 +59,12 @@ __all__ = [
     "Due",
     "Intake",
     "MessageProperties",
+    "Outbox",
     "OutgoingRequest",
     "PlannedDelivery",
     "PlannedEvent",
     "Position",
+    "Published",
     "Publisher",
     "Ration",
     "RawMessage",

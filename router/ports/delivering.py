@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final, Protocol
 
+from router.domain.announcement import WebhookAnnouncement
 from router.domain.delivery import Attempt, Claim
 from router.domain.event import AccountId, Event, EventType, Rejection
 from router.domain.matching import Verdict
@@ -115,12 +116,18 @@ class DefinitionStore(Protocol):
     async def fetch(self, webhook_id: WebhookId) -> Webhook | None:
         """One webhook as it is in the store now, for when memory may be behind."""
 
-    async def suspend(self, webhook_id: WebhookId, suspension: Suspension) -> None: ...
+    async def suspend(
+        self, webhook_id: WebhookId, suspension: Suspension, announcement: WebhookAnnouncement | None = None
+    ) -> None:
+        """Stop sending; a suspension that stands stays as it is. `announcement` goes into the outbox together with
+        this one, and only if it is the first."""
 
     async def mark_failing(self, webhook_id: WebhookId, since: datetime) -> None:
         """Remember the first failure after a success; an earlier one that is stored stays."""
 
-    async def mark_healthy(self, webhook_id: WebhookId) -> None: ...
+    async def mark_healthy(self, webhook_id: WebhookId, announcement: WebhookAnnouncement | None = None) -> None:
+        """Forget failures, and that it was suspended before. `announcement` goes into the outbox if what it says to
+        be over is still stored, so that of several workers that see the success one announces it."""
 
 
 # --- deliveries, the writing side ------------------------------------------------------------------

@@ -14,6 +14,7 @@ from router.settings.values import (
     NONE_WORD,
     NUMBER,
     Allow,
+    AmqpName,
     AmqpUrl,
     Country,
     DatabaseName,
@@ -43,6 +44,8 @@ class AmqpSettings(Section):
     """Silence in seconds, 1 to 600, after which the connection counts as dead."""
     connect_timeout_seconds: Annotated[float, Field(gt=0, le=300), NUMBER] = 10.0
     """Seconds for one attempt to connect, more than 0, at most 300."""
+    events_exchange: Annotated[AmqpName | None, NONE_WORD] = "webhook-router"
+    """Topic exchange that operational events are published to, made if it is missing; `none` switches them off."""
 
 
 class MongoSettings(Section):

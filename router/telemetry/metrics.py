@@ -49,4 +49,9 @@ class Metrics:
         self.webhooks = gauge("webhooks", "Webhook definitions in memory.")
         self.consumer_alive = gauge("consumer_alive", "Whether the consumer of a source is subscribed.", "source")
         self.store_up = gauge("store_up", "Whether the last call to MongoDB succeeded.")
+        self.operational_events = counter(
+            "operational_events", "Operational events that were published, by key.", "key"
+        )
+        self.outbox_pending = gauge("outbox_pending", "Operational events that this worker knows to be unpublished.")
+        self.amqp_blocked = gauge("amqp_blocked", "Whether RabbitMQ holds back what is published (memory, disk).")
         gauge("build_info", "The running version.", "version").labels(version).set(1)

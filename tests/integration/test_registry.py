@@ -162,7 +162,8 @@ async def test_unsuspend_forgets_suspension_and_failures(place: Place) -> None:
 
     assert await place.registry.unsuspend(CRM.id)
 
-    assert await place.reader.webhook(CRM.id) == CRM
+    lifted = Suspension(since=NOW, reason=SuspensionReason.FAILING)
+    assert await place.reader.webhook(CRM.id) == replace(CRM, recovering_from=lifted), "known until the first success"
     assert not await place.registry.unsuspend(CRM.id)
 
 

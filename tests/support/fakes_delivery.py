@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from router.application.circuits import Circuits
+from router.domain.announcement import WebhookAnnouncement
 from router.domain.delivery import Claim, DeliveryId, delivery_id
 from router.domain.event import AccountId, Event, EventKey, EventType
 from router.domain.outcome import Answer, SendResult
@@ -61,6 +62,7 @@ def webhook(
     enabled: bool = True,
     suspension: Suspension | None = None,
     failing_since: datetime | None = None,
+    recovering_from: Suspension | None = None,
     problem: str | None = None,
     url: str = "https://crm.example/hook",
     secrets: tuple[bytes, ...] = (),
@@ -76,6 +78,7 @@ def webhook(
         problem=problem,
         suspension=suspension,
         failing_since=failing_since,
+        recovering_from=recovering_from,
     )
 
 
@@ -203,6 +206,7 @@ class FakeDefinitions:
     suspended: list[tuple[WebhookId, Suspension]] = field(default_factory=list)
     failing: list[tuple[WebhookId, datetime]] = field(default_factory=list)
     healthy: list[WebhookId] = field(default_factory=list)
+    announced: list[WebhookAnnouncement] = field(default_factory=list)
 
     async def follow(self) -> AsyncIterator[DefinitionSnapshot | Sequence[DefinitionChange]]:
         for item in self.news:
@@ -211,14 +215,18 @@ class FakeDefinitions:
     async def fetch(self, webhook_id: WebhookId) -> Webhook | None:
         return self.stored.get(webhook_id)
 
-    async def suspend(self, webhook_id: WebhookId, suspension: Suspension) -> None:
+    async def suspend(
+        self, webhook_id: WebhookId, suspension: Suspension, announcement: WebhookAnnouncement | None = None
+    ) -> None:
         self.suspended.append((webhook_id, suspension))
+        self.announced += [announcement] if announcement else []
 
     async def mark_failing(self, webhook_id: WebhookId, since: datetime) -> None:
         self.failing.append((webhook_id, since))
 
-    async def mark_healthy(self, webhook_id: WebhookId) -> None:
+    async def mark_healthy(self, webhook_id: WebhookId, announcement: WebhookAnnouncement | None = None) -> None:
         self.healthy.append(webhook_id)
+        self.announced += [announcement] if announcement else []
 
 
 @dataclass

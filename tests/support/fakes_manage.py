@@ -37,6 +37,7 @@ class FakeStore:
     secrets: dict[WebhookId, str | None] = field(default_factory=dict)
     suspensions: dict[WebhookId, Suspension] = field(default_factory=dict)
     failing: dict[WebhookId, datetime] = field(default_factory=dict)
+    lifted: dict[WebhookId, Suspension] = field(default_factory=dict)
     log: list[tuple[Delivery, bytes | None]] = field(default_factory=list)
     number_keys: dict[DeliveryId, tuple[str, ...]] = field(default_factory=dict)
     letters: dict[str, StoredDeadLetter] = field(default_factory=dict)
@@ -85,7 +86,11 @@ class FakeRegistry:
         return True
 
     async def unsuspend(self, webhook_id: WebhookId) -> bool:
-        return self._forget(webhook_id)
+        suspension = self._store.suspensions.pop(webhook_id, None)
+        failing_since = self._store.failing.pop(webhook_id, None)
+        if suspension is not None:
+            self._store.lifted[webhook_id] = suspension
+        return suspension is not None or failing_since is not None
 
     async def delete_webhook(self, webhook_id: WebhookId) -> bool:
         self._forget(webhook_id)
@@ -96,10 +101,9 @@ class FakeRegistry:
         if letter is not None:
             self._store.letters[letter_id] = replace(letter, requeued_at=at)
 
-    def _forget(self, webhook_id: WebhookId) -> bool:
-        suspension = self._store.suspensions.pop(webhook_id, None)
-        failing_since = self._store.failing.pop(webhook_id, None)
-        return suspension is not None or failing_since is not None
+    def _forget(self, webhook_id: WebhookId) -> None:
+        for record in (self._store.suspensions, self._store.failing, self._store.lifted):
+            record.pop(webhook_id, None)
 
 
 class FakeReader:
@@ -119,6 +123,7 @@ class FakeReader:
                 webhook,
                 suspension=self._store.suspensions.get(webhook_id),
                 failing_since=self._store.failing.get(webhook_id),
+                recovering_from=self._store.lifted.get(webhook_id),
             )
             for webhook_id, webhook in self._store.definitions.items()
             if webhook_id in webhook_ids

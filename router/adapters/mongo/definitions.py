@@ -17,12 +17,15 @@ from typing import Any, Final
 import structlog
 from bson.codec_options import CodecOptions, DatetimeConversion
 from bson.raw_bson import RawBSONDocument
+from pymongo import UpdateOne
 from pymongo.errors import OperationFailure, PyMongoError
 
 from router.adapters.mongo.driver import MAX_READ_TIME_MS, Database
 from router.adapters.mongo.indexes import ACCOUNTS, WEBHOOK_HEALTH, WEBHOOKS
+from router.adapters.mongo.outbox import webhook_entry
 from router.adapters.mongo.resilience import DUPLICATE_KEY, FIRST_WAIT_SECONDS, Persistent
-from router.adapters.mongo.webhooks import parse_webhook, with_health
+from router.adapters.mongo.webhooks import LIFTED, parse_webhook, with_health
+from router.domain.announcement import RecoveredFrom, WebhookAnnouncement
 from router.domain.event import AccountId
 from router.domain.webhook import Suspension, Webhook, WebhookId
 from router.ports import DefinitionChange, DefinitionSnapshot
@@ -99,15 +102,17 @@ async def _read(stream: Any, changed: _Changed) -> None:
 
 
 class MongoDefinitions:
-    """The definitions in one database. Numbers in restrictions are read as dialled in `country`."""
+    """The definitions in one database. Numbers in restrictions are read as dialled in `country`; `owner` names the
+    worker in what it puts into the outbox."""
 
-    def __init__(self, database: Database, persistently: Persistent, country: str) -> None:
+    def __init__(self, database: Database, persistently: Persistent, country: str, owner: str = "") -> None:
         self._database = database
         self._accounts = database[ACCOUNTS]
         self._webhooks = database[WEBHOOKS]
         self._health = database[WEBHOOK_HEALTH]
         self._persistently = persistently
         self._country = country
+        self._owner = owner
         # By digest of the raw document: a reload parses only what changed since the last one.
         self._parsed: dict[bytes, Webhook] = {}
 
@@ -214,17 +219,28 @@ class MongoDefinitions:
 
     # --- the router's own record ---
 
-    async def suspend(self, webhook_id: WebhookId, suspension: Suspension) -> None:
-        update = {"$set": {"suspended_at": suspension.since, "suspended_reason": suspension.reason.value}}
-        # The first suspension stands: a second 410 that was in flight does not move its time.
+    async def suspend(
+        self, webhook_id: WebhookId, suspension: Suspension, announcement: WebhookAnnouncement | None = None
+    ) -> None:
+        update: dict[str, Any] = {
+            "$set": {"suspended_at": suspension.since, "suspended_reason": suspension.reason.value},
+            "$unset": {LIFTED: ""},
+        }
+        if announcement is not None:
+            update["$push"] = {"announce": webhook_entry(announcement, self._owner)}
+        # The first suspension stands: a second 410 that was in flight neither moves its time nor announces it again.
         await self._upsert({"_id": webhook_id, "suspended_at": None}, update)
 
     async def mark_failing(self, webhook_id: WebhookId, since: datetime) -> None:
         await self._upsert({"_id": webhook_id, "failing_since": None}, {"$set": {"failing_since": since}})
 
-    async def mark_healthy(self, webhook_id: WebhookId) -> None:
-        update = {"$unset": {"failing_since": ""}}
-        await self._persistently(lambda: self._health.update_one({"_id": webhook_id}, update))
+    async def mark_healthy(self, webhook_id: WebhookId, announcement: WebhookAnnouncement | None = None) -> None:
+        healthy = {"$unset": {"failing_since": "", LIFTED: ""}}
+        updates = [UpdateOne({"_id": webhook_id}, healthy)]
+        if announcement is not None:
+            told = healthy | {"$push": {"announce": webhook_entry(announcement, self._owner)}}
+            updates.insert(0, UpdateOne({"_id": webhook_id, "suspended_at": None, **_what_is_over(announcement)}, told))
+        await self._persistently(lambda: self._health.bulk_write(updates))
 
     async def _upsert(self, where: dict[str, Any], update: dict[str, Any]) -> None:
         async def write() -> None:
@@ -236,3 +252,10 @@ class MongoDefinitions:
                     raise
 
         await self._persistently(write)
+
+
+def _what_is_over(recovery: WebhookAnnouncement) -> dict[str, Any]:
+    """What a health document holds as long as nobody has announced this recovery."""
+    if recovery.reason is RecoveredFrom.SUSPENDED:
+        return {f"{LIFTED}.since": recovery.since}
+    return {"failing_since": {"$lte": recovery.since}}

@@ -27,7 +27,9 @@ from router.adapters.mongo.documents import (
 from router.adapters.mongo.driver import MAX_READ_TIME_MS, Database
 from router.adapters.mongo.due import DUE_FIELDS, resting, share_out, unchanged
 from router.adapters.mongo.indexes import DELIVERIES, EVENTS
+from router.adapters.mongo.outbox import failed_entry
 from router.adapters.mongo.resilience import DUPLICATE_KEY, Persistent
+from router.domain.announcement import is_announced
 from router.domain.delivery import Claim, DeliveryId, DeliveryReason, DeliveryStatus, delivery_id
 from router.domain.event import EventKey, EventType
 from router.domain.lease import LEASE
@@ -46,10 +48,18 @@ class Retention:
 
 
 class MongoDeliveries:
-    """One worker's hand on the delivery documents. `owner` names the worker in its leases."""
+    """One worker's hand on the delivery documents. `owner` names the worker in its leases; with `announcing`, what
+    fails for good is put into the outbox."""
 
     def __init__(
-        self, database: Database, persistently: Persistent, clock: Clock, retention: Retention, owner: str
+        self,
+        database: Database,
+        persistently: Persistent,
+        clock: Clock,
+        retention: Retention,
+        owner: str,
+        *,
+        announcing: bool = False,
     ) -> None:
         self._events = database[EVENTS]
         self._deliveries = database[DELIVERIES]
@@ -57,6 +67,7 @@ class MongoDeliveries:
         self._clock = clock
         self._retention = retention
         self._owner = owner
+        self._announcing = announcing
 
     # --- storing what arrived ---
 
@@ -237,6 +248,9 @@ class MongoDeliveries:
                 changes["completed_at"] = now
                 changes["expire_at"] = now + self._retention.log
                 update["$unset"] = {"due_at": ""}
+                if self._announcing and is_announced(after):
+                    # A set, because this update may be repeated; a list, because a replay may fail as well.
+                    update["$addToSet"] = {"announce": failed_entry(result, after, now, self._owner)}
         if result.url is not None:
             changes["url"] = result.url
         if result.attempt is not None:

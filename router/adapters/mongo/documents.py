@@ -2,15 +2,19 @@
 
     accounts      {_id, webhooks_enabled}                                             written by the back office
     webhooks      contract, section 3                                                 written by the back office
-    webhook_health {_id: webhook id, suspended_at, suspended_reason, failing_since}   written by the router
+    webhook_health {_id: webhook id, suspended_at, suspended_reason, failing_since,   written by the router
+                    recovering: {since, reason}, announce}
     events        {_id: event key, account_id, event_id, …, trace, payload}
-    deliveries    {_id, event: event key, …, attempts, search: [search keys], lease: {owner, fence}, due_at, held}
+    deliveries    {_id, event: event key, …, attempts, search: [search keys], lease: {owner, fence}, due_at, held,
+                   announce}
     dead_letters  {_id, received_at, source, reason, …, body}
 
 `deliveries.due_at` is when any worker may take a pending delivery: the end of the lease while one holds it, the
 time of the next attempt while none does. It is absent once the delivery is over, so its sparse index holds
 only what is pending. `expire_at` appears when a document may be deleted by its TTL index; `payload_expires_at`
 when the sweep may take the payload out of an event.
+
+`announce` is the outbox (`router/adapters/mongo/outbox.py`): what happened to the document and is not published yet.
 """
 
 from __future__ import annotations

@@ -28,11 +28,14 @@ def _index(name: str, *keys: tuple[str, int], **options: Any) -> IndexModel:
 _NEWEST: Final = (("created_at", DESCENDING), ("_id", DESCENDING))
 _TTL: Final = _index("expire_at", ("expire_at", ASCENDING), expireAfterSeconds=0)
 
+_OUTBOX: Final = _index("announce", ("announce.at", ASCENDING), sparse=True)
+
 INDEXES: Final[dict[str, list[IndexModel]]] = {
     WEBHOOKS: [
         _index("account", ("account_id", ASCENDING), *_NEWEST),
         _index("newest", *_NEWEST),
     ],
+    WEBHOOK_HEALTH: [_OUTBOX],
     EVENTS: [
         _index("call", ("call_id", ASCENDING), sparse=True),
         _index("payload_expires_at", ("payload_expires_at", ASCENDING), sparse=True),
@@ -55,6 +58,7 @@ INDEXES: Final[dict[str, list[IndexModel]]] = {
         _index("webhook", ("webhook_id", ASCENDING), *_NEWEST, ("status", ASCENDING)),
         # Event, call, user and numbers in one array: every index more is paid for at each write.
         _index("search", ("search", ASCENDING), *_NEWEST),
+        _OUTBOX,
         _TTL,
     ],
     DEAD_LETTERS: [

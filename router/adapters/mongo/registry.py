@@ -15,7 +15,7 @@ from pymongo.errors import DuplicateKeyError, OperationFailure, PyMongoError
 from router.adapters.mongo.documents import Document
 from router.adapters.mongo.driver import MAX_READ_TIME_MS, Database, is_transient
 from router.adapters.mongo.indexes import ACCOUNTS, DEAD_LETTERS, WEBHOOK_HEALTH, WEBHOOKS
-from router.adapters.mongo.webhooks import spellings, webhook_document
+from router.adapters.mongo.webhooks import LIFTED, spellings, webhook_document
 from router.domain.errors import ConfigurationRefused, DependencyUnavailable, InvalidInput
 from router.domain.event import AccountId
 from router.domain.webhook import Webhook, WebhookId
@@ -47,7 +47,7 @@ class MongoRegistry:
                 if not await self._is_stored(document):
                     raise InvalidInput("id", f"{webhook.id} is taken by another webhook") from None
             # A deleted webhook of the same id may have left its suspension behind.
-            await self._health.delete_one({"_id": webhook.id})
+            await self._forget_health(webhook.id)
 
     async def _is_stored(self, document: Document) -> bool:
         """Whether this very definition is there: then adding it is a repetition after a lost reply."""
@@ -63,15 +63,24 @@ class MongoRegistry:
     async def unsuspend(self, webhook_id: WebhookId) -> bool:
         # The router leaves an empty record behind when a webhook recovers: that was no suspension.
         blemished = {"$or": [{"suspended_at": {"$ne": None}}, {"failing_since": {"$ne": None}}]}
+        # What was lifted stays known until the first success, and what is in the outbox stays there.
+        lifted = {"suspended_at": f"{LIFTED}.since", "suspended_reason": f"{LIFTED}.reason"}
+        update = {"$rename": lifted, "$unset": {"failing_since": ""}}
         async with _store_errors():
-            result = await self._health.delete_one({"_id": webhook_id, **blemished})
-        return bool(result.deleted_count)
+            result = await self._health.update_one({"_id": webhook_id, **blemished}, update)
+        return bool(result.matched_count)
 
     async def delete_webhook(self, webhook_id: WebhookId) -> bool:
         async with _store_errors():
             result = await self._webhooks.delete_one({"_id": {"$in": spellings(webhook_id)}})
-            await self._health.delete_one({"_id": webhook_id})
+            await self._forget_health(webhook_id)
         return bool(result.deleted_count)
+
+    async def _forget_health(self, webhook_id: WebhookId) -> None:
+        """Delete the router's record of a webhook, but not what is still to be announced."""
+        await self._health.delete_one({"_id": webhook_id, "announce": None})
+        known = ("suspended_at", "suspended_reason", "failing_since", LIFTED)
+        await self._health.update_one({"_id": webhook_id}, {"$unset": dict.fromkeys(known, "")})
 
     async def mark_requeued(self, letter_id: str, at: datetime) -> None:
         async with _store_errors():

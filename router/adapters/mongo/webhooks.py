@@ -22,6 +22,8 @@ from router.domain.webhook import (
 )
 
 _INT64_MAX: Final = 2**63 - 1
+LIFTED: Final = "recovering"
+"""Field of a health document: the suspension that was lifted, until the first success."""
 
 
 def spellings(identity: str) -> list[Any]:
@@ -69,20 +71,21 @@ def _raw_definition(document: StoredDocument) -> RawDefinition:
 
 
 def with_health(webhook: Webhook, health: StoredDocument | None) -> Webhook:
-    """The definition with the router's own record of it: suspension and failures."""
+    """The definition with the router's own record of it: suspensions and failures."""
     if health is None:
         return webhook
     return replace(
         webhook,
-        suspension=_suspension(health),
+        suspension=_suspension(health.get("suspended_at"), health.get("suspended_reason")),
         failing_since=optional_utc(health.get("failing_since")),
+        recovering_from=_suspension(*(health.get(LIFTED, {}).get(key) for key in ("since", "reason"))),
     )
 
 
-def _suspension(health: StoredDocument) -> Suspension | None:
-    if health.get("suspended_at") is None:
+def _suspension(since: datetime | None, reason: str | None) -> Suspension | None:
+    if since is None or reason is None:
         return None
-    return Suspension(since=utc(health["suspended_at"]), reason=SuspensionReason(health["suspended_reason"]))
+    return Suspension(since=utc(since), reason=SuspensionReason(reason))
 
 
 def _text_or_empty(value: object) -> str:
