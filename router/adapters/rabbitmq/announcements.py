@@ -110,7 +110,7 @@ class RabbitAnnouncements:
             raise _Blocked("RabbitMQ blocks publishers: a memory or disk alarm")
         if failures:
             await self.close()
-            raise _explained(failures[0]) from None
+            raise self._explained(failures[0]) from None
 
     async def _open_line(self) -> _Line:
         line = self._line
@@ -126,7 +126,7 @@ class RabbitAnnouncements:
         except BaseException as error:
             await _close(connection)
             if isinstance(error, CONNECTION_ERRORS):
-                raise self._refused(error) from None
+                raise self._explained(error) from None
             raise
         self._line = _Line(connection, channel, exchange)
         return self._line
@@ -141,13 +141,22 @@ class RabbitAnnouncements:
             async with await connection.channel(publisher_confirms=False) as channel:
                 await channel.declare_exchange(self._exchange, ExchangeType.TOPIC, durable=True)
 
-    def _refused(self, error: BaseException) -> RouterError:
-        if isinstance(error, ChannelAccessRefused):
-            return ConfigurationRefused(
-                f"RabbitMQ refuses the user of amqp.url access to exchange {self._exchange!r}; "
-                'grant it configure and write permissions, or set amqp.events_exchange = "none"'
-            )
-        return translate(error)
+    def _explained(self, error: BaseException) -> BaseException:
+        """What went wrong with the broker in one sentence of ours; an error that is none of the broker's as it is."""
+        match error:
+            case TimeoutError():
+                return DependencyUnavailable("RabbitMQ gave no answer in time to what was published")
+            case DeliveryError():
+                return DependencyUnavailable("RabbitMQ refused a message (nack)")
+            case ChannelAccessRefused():
+                return ConfigurationRefused(
+                    f"RabbitMQ refuses the user of amqp.url access to exchange {self._exchange!r}; "
+                    'grant it configure and write permissions, or set amqp.events_exchange = "none"'
+                )
+            # The client ends what waits on a connection that is closed by cancelling it.
+            case asyncio.CancelledError():
+                return translate(error)
+        return translate(error) if isinstance(error, CONNECTION_ERRORS) else error
 
     async def close(self) -> None:
         """Close the connection, if there is one."""
@@ -219,12 +228,3 @@ def _body(announcement: Announcement) -> dict[str, object]:
 
 def _rfc3339(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").removesuffix("+00:00") + "Z"
-
-
-def _explained(error: BaseException) -> BaseException:
-    if isinstance(error, TimeoutError):
-        return DependencyUnavailable(f"RabbitMQ did not confirm within {CONFIRM_TIMEOUT_SECONDS:.0f} s")
-    if isinstance(error, DeliveryError):
-        return DependencyUnavailable("RabbitMQ refused a message (nack)")
-    # The client ends what waits on a connection that is closed by cancelling it.
-    return translate(error) if isinstance(error, (*CONNECTION_ERRORS, asyncio.CancelledError)) else error
