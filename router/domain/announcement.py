@@ -5,7 +5,7 @@ Values, and which ends are worth one; touches nothing.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from hashlib import sha256
 from typing import ClassVar, Final, NewType
@@ -70,6 +70,8 @@ class DeliveryFailed:
 
 Announcement = WebhookAnnouncement | DeliveryFailed
 
+LEFT_BEHIND: Final = timedelta(seconds=30)
+"""Age after which an announcement is anybody's to publish: the worker that wrote it had the time to."""
 _ID_PREFIX: Final = "ann_"
 
 

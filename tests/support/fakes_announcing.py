@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from router.adapters.mongo.outbox import LEFT_BEHIND
 from router.domain.announcement import (
+    LEFT_BEHIND,
     Announcement,
     AnnouncementKey,
     DeliveryFailed,

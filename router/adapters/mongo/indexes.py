@@ -17,6 +17,8 @@ EVENTS: Final = "events"
 DELIVERIES: Final = "deliveries"
 DEAD_LETTERS: Final = "dead_letters"
 
+OUTBOX_INDEX: Final = "announce"
+
 INDEX_CONFLICTS: Final = frozenset({85, 86})
 """IndexOptionsConflict and IndexKeySpecsConflict."""
 
@@ -28,7 +30,7 @@ def _index(name: str, *keys: tuple[str, int], **options: Any) -> IndexModel:
 _NEWEST: Final = (("created_at", DESCENDING), ("_id", DESCENDING))
 _TTL: Final = _index("expire_at", ("expire_at", ASCENDING), expireAfterSeconds=0)
 
-_OUTBOX: Final = _index("announce", ("announce.at", ASCENDING), sparse=True)
+_OUTBOX: Final = _index(OUTBOX_INDEX, ("announce.at", ASCENDING), sparse=True)
 
 INDEXES: Final[dict[str, list[IndexModel]]] = {
     WEBHOOKS: [
