@@ -14,6 +14,7 @@ from router.domain.webhook import Suspension, SuspensionReason, Webhook, Webhook
 from tests.support.fakes_delivery import NOW, FakeClock, FakeDefinitions, snapshot, webhook
 
 SUSPEND_AFTER = timedelta(days=5)
+RECOVERED_AFTER = timedelta(seconds=60)
 LONG_AGO = NOW - timedelta(days=30)
 AGAIN = Again(at=NOW)
 GONE = End(status=DeliveryStatus.FAILED, reason=DeliveryReason.GONE)
@@ -23,10 +24,21 @@ SUSPENDED = Suspension(since=NOW, reason=SuspensionReason.GONE)
 class World:
     """The health of one webhook, and the definitions that show it when a test says so."""
 
-    def __init__(self, shown: Webhook | None = None) -> None:
+    def __init__(self, shown: Webhook | None = None, *, announcing: bool = True) -> None:
         self.clock, self.definitions, self.book = FakeClock(), FakeDefinitions(), DefinitionBook()
-        self.health = WebhookHealth(self.book, self.definitions, self.clock, SUSPEND_AFTER)
+        self.pokes = 0
+        self.health = WebhookHealth(
+            self.book,
+            self.definitions,
+            self.clock,
+            SUSPEND_AFTER,
+            recovered_after=RECOVERED_AFTER,
+            announced=self._announced if announcing else None,
+        )
         self.show(shown or webhook())
+
+    def _announced(self) -> None:
+        self.pokes += 1
 
     def show(self, *webhooks: Webhook) -> None:
         self.book.load(snapshot(*webhooks))
@@ -43,6 +55,12 @@ class World:
     @property
     def writes(self) -> list[object]:
         return [*self.definitions.failing, *self.definitions.healthy, *self.definitions.suspended]
+
+    @property
+    def told(self) -> list[tuple[str, str, datetime]]:
+        """Key, reason and `since` of what was announced."""
+        assert self.pokes == len(self.definitions.announced)
+        return [(each.key.value, each.reason.value, each.since) for each in self.definitions.announced]
 
     @property
     def reasons(self) -> list[SuspensionReason]:
@@ -248,3 +266,87 @@ async def test_what_was_written_is_believed_for_as_long_as_definitions_may_lag_a
     world.goes_by(timedelta(milliseconds=1))
     await world.fails()
     assert len(world.definitions.failing) == 2
+
+
+# --- what is announced -----------------------------------------------------------------------------
+
+
+async def test_a_burst_of_gone_suspends_and_announces_once_before_the_definitions_show_it() -> None:
+    world = World()
+
+    for _ in range(5):
+        await world.fails(GONE)
+
+    assert world.definitions.suspended == [("wh_1", SUSPENDED)]
+    assert world.told == [("webhook.suspended", "gone", NOW)]
+
+
+async def test_a_suspension_says_since_when_the_webhook_had_been_failing() -> None:
+    world = World(webhook(failing_since=LONG_AGO))
+
+    await world.fails()
+
+    assert world.told == [("webhook.suspended", "failing", LONG_AGO)]
+
+
+@pytest.mark.parametrize(
+    ("failing_for", "recovers"),
+    [(RECOVERED_AFTER - timedelta(milliseconds=1), False), (RECOVERED_AFTER, True), (timedelta(days=4), True)],
+)
+async def test_a_success_after_long_enough_failing_is_a_recovery_and_a_hiccup_is_none(
+    failing_for: timedelta, recovers: bool
+) -> None:
+    world = World(webhook(failing_since=NOW - failing_for))
+
+    for _ in range(3):
+        await world.succeeds()
+
+    assert world.definitions.healthy == ["wh_1"]
+    assert world.told == ([("webhook.recovered", "failing", NOW - failing_for)] if recovers else [])
+
+
+async def test_the_first_success_after_a_suspension_that_was_lifted_is_a_recovery() -> None:
+    lifted = Suspension(since=LONG_AGO, reason=SuspensionReason.GONE)
+    world = World(webhook(recovering_from=lifted))
+
+    await world.succeeds()
+    await world.succeeds()
+    world.show(webhook())
+    await world.succeeds()
+
+    assert world.definitions.healthy == ["wh_1"]
+    assert world.told == [("webhook.recovered", "suspended", LONG_AGO)]
+
+
+async def test_a_resumed_webhook_that_fails_first_has_recovered_only_with_its_success() -> None:
+    lifted = Suspension(since=LONG_AGO, reason=SuspensionReason.GONE)
+    world = World(webhook(recovering_from=lifted))
+
+    await world.fails()
+    assert world.told == []
+    world.goes_by(timedelta(seconds=1))
+    await world.succeeds()
+
+    assert world.told == [("webhook.recovered", "suspended", LONG_AGO)]
+
+
+async def test_a_success_that_was_in_flight_while_the_webhook_was_suspended_is_no_recovery() -> None:
+    world = World(webhook(failing_since=LONG_AGO))
+
+    await world.fails()
+    await world.succeeds()
+    world.show(webhook(failing_since=LONG_AGO, suspension=SUSPENDED))
+    await world.succeeds()
+
+    assert [key for key, _, _ in world.told] == ["webhook.suspended"]
+    assert world.definitions.healthy == ["wh_1", "wh_1"]
+
+
+async def test_with_announcing_switched_off_the_health_is_kept_and_nothing_announced() -> None:
+    world = World(webhook(failing_since=LONG_AGO), announcing=False)
+
+    await world.succeeds()
+    await world.fails(GONE)
+
+    assert (world.definitions.healthy, world.reasons) == (["wh_1"], [SuspensionReason.GONE])
+    assert (world.definitions.announced, world.pokes) == ([], 0)

@@ -65,6 +65,8 @@ class World:
     def __init__(self, shown: Webhook | None = None, *, account_enabled: bool = True) -> None:
         self.clock, self.store, self.definitions = FakeClock(), Store(), FakeDefinitions()
         self.book, self.metrics = DefinitionBook(), Metrics("test")
+        self.announced: list[int] = []
+        """How many results were durable, each time that one was said to be in the outbox."""
         self.book.load(snapshot(shown or webhook(), enabled=account_enabled))
         self.lanes = Lanes(LaneLimits(in_flight=1_000, in_flight_per_lane=1_000, queued_per_lane=1_000))
         self.timers = Timers(self.lanes)
@@ -77,6 +79,7 @@ class World:
             timers=self.timers,
             clock=self.clock,
             metrics=self.metrics,
+            announced=lambda: self.announced.append(len(self.store.recorded)),
         )
 
     async def record(self, *results: Result) -> None:
@@ -340,3 +343,23 @@ async def test_what_is_held_of_a_webhook_that_is_deleted_meanwhile_is_not_woken(
     await world.finish()
 
     assert world.store.woken == []
+
+
+# --- what is announced -----------------------------------------------------------------------------
+
+
+async def test_a_failure_for_good_is_said_to_be_in_the_outbox_once_it_is_durable() -> None:
+    world = World()
+    failed = End(status=DeliveryStatus.FAILED, reason=DeliveryReason.EXHAUSTED)
+    suspended = End(status=DeliveryStatus.FAILED, reason=DeliveryReason.SUSPENDED)
+    world.store.lost.add(DeliveryId("dlv_lost"))
+
+    await world.record(
+        result("dlv_1", failed),
+        result("dlv_2", DELIVERED),
+        result("dlv_3", LATER),
+        result("dlv_4", suspended),
+        result("dlv_lost", failed),
+    )
+
+    assert world.announced == [5]

@@ -123,6 +123,7 @@ def test_every_setting_says_what_it_expects() -> None:
 BOUNDS: list[tuple[str, list[object], list[object]]] = [
     ("amqp.heartbeat_seconds", [1, "600"], [0, 601, 1.5, True, "x"]),
     ("amqp.connect_timeout_seconds", [0.001, 300], [0, 300.1, "nan", "inf", False]),
+    ("amqp.events_exchange", ["ops", "none", "é" * 127], ["", "new\nline", "é" * 128, 3]),
     ("mongo.database", ["a", "a" * 63, "webhook-router"], ["", "a" * 64, "a b", "a.b", "a/b", "a$b", "a\0"]),
     ("mongo.driver", ["motor", "pymongo"], ["pymongo-async", ""]),
     ("data_dir", [".run", "/var/lib/x"], [3]),
