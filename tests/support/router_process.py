@@ -104,6 +104,11 @@ class Platform:
     def queue(self, event_type: str) -> str:
         return f"{self.prefix}webhook-router.{event_type}"
 
+    @property
+    def events_exchange(self) -> str:
+        """Where the router publishes its own events."""
+        return self.prefix + "webhook-router"
+
     def environment(self) -> dict[str, str]:
         """What tells a router of this platform where everything is."""
         sources = [
@@ -112,6 +117,7 @@ class Platform:
         ]
         return {
             "ROUTER_AMQP__URL": self.amqp_url,
+            "ROUTER_AMQP__EVENTS_EXCHANGE": self.events_exchange,
             "ROUTER_MONGO__URL": self.mongo_url,
             "ROUTER_MONGO__DATABASE": self.database.name,
             "ROUTER_SOURCES": json.dumps(sources),
@@ -195,6 +201,7 @@ class Platform:
         with suppress(AMQPError, OSError):
             async with await aio_pika.connect(self.amqp_url) as connection:
                 channel = await connection.channel()
+                await channel.exchange_delete(self.events_exchange)
                 for kind in EVENT_TYPES:
                     await channel.queue_delete(self.queue(kind))
                     await channel.exchange_delete(self.exchange(kind))
