@@ -89,7 +89,8 @@ class WebhookHealth:
         await self._definitions.mark_healthy(webhook.id, recovery if self._announced else None)
         self._written[webhook.id] = _Written(webhook, now, _Health(suspension=known.suspension))
         if recovery is not None:
-            log.info("webhook_recovered", webhook_id=webhook.id, account_id=webhook.account_id, reason=recovery.reason)
+            reason = recovery.reason.value
+            log.info("webhook_recovered", webhook_id=webhook.id, account_id=webhook.account_id, reason=reason)
             self._tell()
 
     def _recovery(self, webhook: Webhook, known: _Health, now: datetime) -> WebhookAnnouncement | None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
 
+from router.adapters.rabbitmq.announcements import message_of
 from router.application.announcements import MAX_BATCH, MAX_PAUSE_SECONDS, PATROL_SECONDS, Announcer
 from router.domain.announcement import LEFT_BEHIND, AnnouncementKey, announcement_id, is_announced
 from router.domain.delivery import DeliveryReason, DeliveryStatus
@@ -205,3 +209,31 @@ def test_ids_are_stable_short_and_differ_with_each_part() -> None:
     assert len(set(ids)) == len(ids)
     assert all(len(identity) == 36 for identity in ids)
     assert announcement_id(key, "wh_1", "1") == ids[0]
+
+
+# --- the page that promises it ---------------------------------------------------------------------
+
+PAGE = (Path(__file__).parents[2] / "docs" / "operational-events.md").read_text(encoding="utf-8")
+
+
+def fields_in_table(heading: str) -> list[str]:
+    """The first column of the table under a line."""
+    (table,) = re.findall(rf"(?ms)^{re.escape(heading)}$\n\n(.*?)\n\n", PAGE)
+    return re.findall(r"`(\w+)`", "".join(re.findall(r"(?m)^\| (`.*?) \|", table)))
+
+
+@pytest.mark.parametrize(
+    ("heading", "body"),
+    [
+        ("`webhook.suspended`:", message_of(webhook_announcement()).body),
+        ("`webhook.recovered`:", message_of(webhook_announcement(key=AnnouncementKey.WEBHOOK_RECOVERED)).body),
+        ("`delivery.failed`:", message_of(delivery_failed("dlv_1")).body),
+    ],
+)
+def test_the_page_lists_the_fields_of_each_event_in_their_order(heading: str, body: bytes) -> None:
+    assert [*fields_in_table("Every event:"), *fields_in_table(heading)] == list(json.loads(body))
+
+
+def test_the_example_of_the_page_has_the_fields_of_a_message() -> None:
+    (example,) = re.findall(r"(?ms)^```json\n(.*?)^```$", PAGE)
+    assert list(json.loads(example)) == list(json.loads(message_of(delivery_failed("dlv_1")).body))
