@@ -22,8 +22,6 @@ log = structlog.get_logger("router.health")
 
 SHOWN_WITHIN: Final = timedelta(seconds=10)
 """The definitions show what was written sooner than this; after it, they alone count."""
-RECOVERED_AFTER: Final = timedelta(seconds=60)
-"""A webhook that failed for less than this has not recovered, it has hiccuped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +57,7 @@ class WebhookHealth:
         clock: Clock,
         suspend_after: timedelta,
         *,
-        recovered_after: timedelta = RECOVERED_AFTER,
+        recovered_after: timedelta,
         announced: Callable[[], None] | None = None,
     ) -> None:
         self._book = book

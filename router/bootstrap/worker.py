@@ -79,7 +79,12 @@ class Worker:
         self.recorder = Recorder(
             deliveries=self.deliveries,
             health=WebhookHealth(
-                self.book, definitions, store.clock, convert.suspend_after(settings), announced=announced
+                self.book,
+                definitions,
+                store.clock,
+                convert.suspend_after(settings),
+                recovered_after=convert.circuit_after(settings),
+                announced=announced,
             ),
             book=self.book,
             circuits=circuits,

@@ -36,6 +36,7 @@ from tests.support.fakes_delivery import (
 )
 
 DELAYS = (timedelta(seconds=1), timedelta(minutes=10))
+DAYS, MINUTE = timedelta(days=5), timedelta(minutes=1)
 SCHEDULE = Schedule(timeout=timedelta(seconds=5), delays=DELAYS, max_age=None)
 FAR_AWAY = 1e12
 FAILURE = Answer(status_code=500, body=b"oops", truncated=False)
@@ -61,7 +62,9 @@ class World:
         metrics = Metrics("test")
         self.recorder = Recorder(
             deliveries=self.deliveries,
-            health=WebhookHealth(self.book, self.definitions, self.clock, timedelta(days=5)),
+            health=WebhookHealth(
+                self.book, self.definitions, self.clock, timedelta(days=5), recovered_after=timedelta(minutes=1)
+            ),
             book=self.book,
             circuits=self.circuits,
             lanes=self.lanes,

@@ -37,6 +37,7 @@ from tests.support.fakes_delivery import (
 )
 
 SCHEDULE = Schedule(timeout=timedelta(seconds=5), delays=(timedelta(seconds=1),), max_age=timedelta(seconds=30))
+DAYS, MINUTE = timedelta(days=5), timedelta(minutes=1)
 RAW = RawMessage(
     body=b"{}",
     source="cdr",
@@ -105,7 +106,7 @@ class World:
             is_failing=known.is_failing,
         )
         source = FakeSource(list(batches), self.deliveries.log)
-        health = WebhookHealth(book, FakeDefinitions(), clock, timedelta(days=5))
+        health = WebhookHealth(book, FakeDefinitions(), clock, DAYS, recovered_after=MINUTE)
         self.recorder = recorder = Recorder(
             deliveries=self.deliveries,
             health=health,

@@ -32,6 +32,7 @@ from tests.support.fakes_delivery import (
     webhook,
 )
 
+DAYS, MINUTE = timedelta(days=5), timedelta(minutes=1)
 DELIVERED = End(status=DeliveryStatus.DELIVERED)
 SOON = Again(at=NOW + timedelta(seconds=2))
 LATER = Again(at=NOW + timedelta(hours=1))
@@ -72,7 +73,9 @@ class World:
         self.timers = Timers(self.lanes)
         self.recorder = Recorder(
             deliveries=self.store,
-            health=WebhookHealth(self.book, self.definitions, self.clock, timedelta(days=5)),
+            health=WebhookHealth(
+                self.book, self.definitions, self.clock, timedelta(days=5), recovered_after=timedelta(minutes=1)
+            ),
             book=self.book,
             circuits=circuits(self.clock),
             lanes=self.lanes,
