@@ -162,10 +162,7 @@ class _Daemon:
             async with asyncio.timeout(START_PATIENCE_SECONDS):
                 await worker.source.wait_until_consuming()
         except TimeoutError:
-            raise DependencyUnavailable(
-                f"RabbitMQ at amqp.url was not there within {START_PATIENCE_SECONDS:.0f} s; "
-                "start it, or set amqp.url (ROUTER_AMQP__URL)"
-            ) from None
+            raise DependencyUnavailable(_not_consuming(worker.source.problems())) from None
 
     async def _start_processes(self, store: Store, supervisor: Supervisor) -> None:
         # The store's real address: an embedded server is ours, and the children only connect to it.
@@ -201,6 +198,14 @@ class _Watchdog:
         while True:
             systemd.notify("WATCHDOG=1")
             await asyncio.sleep(self._interval_seconds)
+
+
+def _not_consuming(problems: Mapping[str, str]) -> str:
+    """What kept sources from consuming: one sentence where it is the same for all of them."""
+    told = [f"source {name!r}: {problem}" for name, problem in problems.items()]
+    if len(problems) > 1 and len(set(problems.values())) == 1:
+        told = [f"sources {', '.join(problems)}: {next(iter(problems.values()))}"]
+    return f"not consuming after {START_PATIENCE_SECONDS:.0f} s; {'; '.join(told)}"
 
 
 def _owner() -> str:

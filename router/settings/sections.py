@@ -42,7 +42,7 @@ class AmqpSettings(Section):
     """URL of RabbitMQ, amqp:// or amqps:// (TLS), with user, password and virtual host."""
     heartbeat_seconds: Annotated[int, Field(ge=1, le=600), NUMBER] = 20
     """Silence in seconds, 1 to 600, after which the connection counts as dead."""
-    connect_timeout_seconds: Annotated[float, Field(gt=0, le=300), NUMBER] = 10.0
+    connect_timeout_seconds: Annotated[float, Field(gt=0, le=300), NUMBER] = 3.0
     """Seconds for one attempt to connect, more than 0, at most 300."""
     events_exchange: Annotated[AmqpName | None, NONE_WORD] = "webhook-router"
     """Topic exchange that operational events are published to, made if it is missing; `none` switches them off."""

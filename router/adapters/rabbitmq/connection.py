@@ -1,8 +1,12 @@
-"""Opens connections to the broker and translates what can go wrong with them."""
+"""Opens connections to the broker, bounds what is asked of them, and translates what can go wrong with them."""
 
 from __future__ import annotations
 
 import asyncio
+import re
+import time
+from collections.abc import Coroutine
+from typing import Any, Final, TypeVar
 
 import aio_pika
 from aio_pika.abc import AbstractConnection
@@ -10,16 +14,28 @@ from aio_pika.exceptions import AMQPError, AuthenticationError, ProbableAuthenti
 from aiormq.exceptions import AMQPConnectionError, ConnectionNotAllowed, InvalidFrameError
 
 from router.adapters.rabbitmq.config import BrokerConfig
-from router.adapters.rabbitmq.wire import read_unreadable_fields
+from router.adapters.rabbitmq.wire import read_unreadable_fields, show_close_reasons
 from router.domain.errors import ConfigurationRefused, DependencyUnavailable, RouterError
+
+T = TypeVar("T")
 
 CONNECTION_ERRORS = (AMQPError, AMQPConnectionError, OSError, asyncio.TimeoutError, RuntimeError)
 """What a lost or refused connection raises, in the client's several layers."""
+
+STOOD_STILL_SECONDS: Final = 1.0
+"""A timeout that comes so much too late says that this process did not run, and nothing of the broker."""
+
+_REFUSED_OPEN: Final = re.compile(r"Connection\.Close (?P<code>\d+) (?P<text>.*)", re.DOTALL)
+_NOT_ALLOWED: Final = "530"
+_INTERNAL_ERROR: Final = "541"
+
+_leftovers: set[asyncio.Task[Any]] = set()
 
 
 async def connect(broker: BrokerConfig, name: str) -> AbstractConnection:
     """A connection that does not reconnect by itself: whoever owns it decides what its loss means."""
     read_unreadable_fields()
+    show_close_reasons()
     try:
         return await aio_pika.connect(
             broker.url,
@@ -31,12 +47,48 @@ async def connect(broker: BrokerConfig, name: str) -> AbstractConnection:
         raise translate(error) from None
 
 
+async def within(seconds: float, action: Coroutine[Any, Any, T], *, name: str, grace_seconds: float = 0) -> T:
+    """The result of `action`, or what it raises. TimeoutError where it takes longer than `seconds`; it is then
+    cancelled, after some grace, and left behind: the client may hold on to a call that it should give up.
+
+    ConnectionResetError where the client cancelled the call, as it does with those of a connection that closes: a
+    cancellation that nobody asked for would end our own task without a word.
+    """
+    task = asyncio.create_task(action, name=name)
+    _leftovers.add(task)
+    task.add_done_callback(_forget)
+    began = time.monotonic()
+    try:
+        await asyncio.wait({task}, timeout=seconds)
+        if not task.done() and time.monotonic() - began > seconds + STOOD_STILL_SECONDS:
+            await asyncio.wait({task}, timeout=seconds)
+        if not task.done():
+            raise TimeoutError
+    finally:
+        if not task.done():
+            asyncio.get_running_loop().call_later(grace_seconds, task.cancel)
+    if task.cancelled():
+        raise ConnectionResetError
+    return task.result()
+
+
+def _forget(task: asyncio.Task[Any]) -> None:
+    _leftovers.discard(task)
+    if not task.cancelled():
+        task.exception()  # so that asyncio does not complain of one that nobody waits for any more
+
+
 def translate(error: BaseException) -> RouterError:
     """One clear sentence for a connection failure; never the URL, which holds the password."""
     if isinstance(error, AuthenticationError | ProbableAuthenticationError):
         return ConfigurationRefused("RabbitMQ refuses the user or password in amqp.url")
-    # The client expects an open-ok and says of the close that it got no more than that it was none.
-    not_opened = isinstance(error, InvalidFrameError) and "Connection.OpenOk" in str(error)
-    if not_opened or isinstance(error, ConnectionNotAllowed):
+    # The client expects an open-ok and says of a close that it was none.
+    refused = _REFUSED_OPEN.search(str(error)) if isinstance(error, InvalidFrameError) else None
+    code, text = (refused["code"], refused["text"]) if refused else ("", str(error))
+    if code == _INTERNAL_ERROR:
+        return DependencyUnavailable("RabbitMQ is there, but the virtual host in amqp.url is down")
+    if code == _NOT_ALLOWED or isinstance(error, ConnectionNotAllowed):
+        if "connection limit" in text:
+            return DependencyUnavailable("RabbitMQ has reached a limit of connections (of virtual host or user)")
         return ConfigurationRefused("RabbitMQ refuses the virtual host in amqp.url, or the user's access to it")
     return DependencyUnavailable(f"RabbitMQ cannot be reached at amqp.url ({type(error).__name__})")

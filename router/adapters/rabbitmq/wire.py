@@ -1,4 +1,5 @@
-"""Reads AMQP fields that the client library would close the connection over. Changes the library's decoders, once.
+"""Reads AMQP fields that the client library would close the connection over, and lets it say why the broker closed.
+Changes the library's decoders and one of its texts, once.
 
 A timestamp in microseconds, or a name that is not UTF-8, makes the library drop the connection; the broker then
 delivers the same message again, for ever, and nothing behind it. Such a field is no reason: its message is read.
@@ -9,7 +10,7 @@ from __future__ import annotations
 import struct
 from typing import Any, Final
 
-from pamqp import decode
+from pamqp import commands, decode
 
 UNREADABLE: Final = (ValueError, OverflowError, OSError, struct.error)
 """What the library's decoders raise: `OverflowError` and `OSError` come from times that the platform does not know."""
@@ -20,6 +21,19 @@ def read_unreadable_fields() -> None:
     decode.METHODS["shortstr"] = _short_str
     decode.METHODS["timestamp"] = decode.TABLE_MAPPING[b"T"] = _timestamp
     decode.METHODS["table"] = _table
+
+
+def show_close_reasons() -> None:
+    """Have a connection's close say its code and text where the library prints it.
+
+    To a client that is refused at `connection.open` the library tells no more than that some close came; a virtual
+    host that is down and one that does not exist then look the same. Repeating it changes nothing.
+    """
+    commands.Connection.Close.__repr__ = _close_text  # type: ignore[method-assign]
+
+
+def _close_text(close: Any) -> str:
+    return f"Connection.Close {close.reply_code} {close.reply_text}"
 
 
 def _short_str(value: bytes) -> tuple[int, str]:
