@@ -7,6 +7,7 @@ router waits for nothing and a busy one writes few, large batches.
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final
@@ -41,6 +42,9 @@ log = structlog.get_logger("router.ingest")
 MAX_BATCH: Final = 200
 BEHIND: Final = 100
 """A batch of so many events says that more wait at the broker: what arrives while the last batch is written is less."""
+HANDLER_TRIES: Final = 3
+"""How often the planning of one event may raise before its message is a dead letter."""
+_REFUSED: Final = Rejection(reason=RejectionReason.HANDLER_ERROR, detail="the store refused the event; see the log")
 
 
 class Ingest:
@@ -85,10 +89,15 @@ class Ingest:
 
     async def _ingest(self, batch: Sequence[Intake]) -> None:
         # gather and decide
-        letters = [
-            DeadLetter(raw=item.raw, rejection=item.content) for item in batch if isinstance(item.content, Rejection)
-        ]
-        planned = [self._plan(item.content, item.born_at) for item in batch if isinstance(item.content, Event)]
+        letters: list[DeadLetter] = []
+        planned: list[PlannedEvent] = []
+        for item in batch:
+            content = item.content
+            plan = content if isinstance(content, Rejection) else self._try_to_plan(content, item.born_at)
+            if isinstance(plan, Rejection):
+                letters.append(DeadLetter(raw=item.raw, rejection=plan))
+            else:
+                planned.append(plan)
 
         # apply
         if letters:
@@ -96,6 +105,19 @@ class Ingest:
         if planned:
             await self._admit(planned, batch)
         await self._source.settle(batch)
+
+    def _try_to_plan(self, event: Event, born_at: datetime) -> PlannedEvent | Rejection:
+        """The plan; a rejection where it raises each time, so that one event does not stop those beside it."""
+        for tried in range(1, HANDLER_TRIES + 1):
+            try:
+                return self._plan(event, born_at)
+            except Exception as error:
+                # Where it raised, and not what it says: the text may quote the event.
+                where = "".join(traceback.format_tb(error.__traceback__))
+                log.error("handler_raised", error=type(error).__name__, tried=tried, where=where, source=event.source)
+        return Rejection(
+            reason=RejectionReason.HANDLER_ERROR, detail=f"planning it raised {HANDLER_TRIES} times; see the log"
+        )
 
     def _plan(self, event: Event, born_at: datetime) -> PlannedEvent:
         account = self._book.account(event.account_id)
@@ -109,12 +131,23 @@ class Ingest:
             not_after=not_after,
             account_enabled=account.webhooks_enabled,
             trace=[(webhook.id, verdict) for webhook, verdict in verdicts],
-            deliveries=[
-                self._plan_delivery(event, webhook, is_stale=is_stale)
-                for webhook, verdict in verdicts
-                if verdict is Verdict.MATCHED
-            ],
+            deliveries=self._plan_deliveries(
+                event, [webhook for webhook, verdict in verdicts if verdict is Verdict.MATCHED], is_stale=is_stale
+            ),
         )
+
+    def _plan_deliveries(self, event: Event, webhooks: Sequence[Webhook], *, is_stale: bool) -> list[PlannedDelivery]:
+        planned: list[PlannedDelivery] = []
+        try:
+            for webhook in webhooks:
+                # A comprehension would leave nothing to undo below.
+                planned.append(self._plan_delivery(event, webhook, is_stale=is_stale))  # noqa: PERF401
+        except Exception:
+            for delivery in planned:
+                if delivery.leased:
+                    self._lanes.unreserve(delivery.webhook_id)
+            raise
+        return planned
 
     def _plan_delivery(self, event: Event, webhook: Webhook, *, is_stale: bool) -> PlannedDelivery:
         ended = rests_until = None
@@ -142,10 +175,14 @@ class Ingest:
                 self._lanes.unreserve(webhook_id)
             log.exception("batch_refused", events=len(planned))
             if len(planned) == 1:
-                await self._park(planned[0].event, batch)
+                await self._park(planned[0].event, batch, _REFUSED)
             else:
                 for plan in planned:
-                    await self._admit([self._plan(plan.event, plan.born_at)], batch)
+                    again = self._try_to_plan(plan.event, plan.born_at)
+                    if isinstance(again, Rejection):
+                        await self._park(plan.event, batch, again)
+                    else:
+                        await self._admit([again], batch)
             return
         if time.monotonic() - stored_at > (LEASE - RENEW_BELOW).total_seconds():
             # The store was slow: part of the lease may have gone by while it answered.
@@ -181,8 +218,7 @@ class Ingest:
                 size=len(letter.raw.body),
             )
 
-    async def _park(self, event: Event, batch: Sequence[Intake]) -> None:
-        """An event that the store refuses for what it is must not stop the others: it becomes a dead letter."""
+    async def _park(self, event: Event, batch: Sequence[Intake], rejection: Rejection) -> None:
+        """An event that cannot be handled for what it is must not stop the others: it becomes a dead letter."""
         raw = next(item.raw for item in batch if item.content is event)
-        rejection = Rejection(reason=RejectionReason.HANDLER_ERROR, detail="the store refused the event; see the log")
         await self._bury([DeadLetter(raw=raw, rejection=rejection)])

@@ -7,20 +7,32 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
+import pytest
+from structlog.testing import capture_logs
+
 from router.application.budget import RetryBudget
 from router.application.circuits import SHORTEST_PUT_OFF
 from router.application.definitions import DefinitionBook
 from router.application.health import WebhookHealth
-from router.application.ingest import BEHIND, Ingest
+from router.application.ingest import BEHIND, HANDLER_TRIES, Ingest
 from router.application.lanes import LaneLimits, Lanes
 from router.application.record import MAX_UNRECORDED, Recorder
 from router.application.timers import Timers
-from router.domain.delivery import DeliveryReason, DeliveryStatus
-from router.domain.event import Event, EventType, Rejection, RejectionReason
+from router.domain.delivery import Claim, DeliveryReason, DeliveryStatus
+from router.domain.event import AccountId, Event, EventType, Rejection, RejectionReason
 from router.domain.matching import Verdict
 from router.domain.retry import End, Schedule
-from router.domain.webhook import Suspension, SuspensionReason, Webhook
-from router.ports import DeadLetter, DefinitionSnapshot, Intake, MessageProperties, RawMessage, Result
+from router.domain.webhook import Account, Suspension, SuspensionReason, Webhook
+from router.ports import (
+    DeadLetter,
+    DefinitionSnapshot,
+    Intake,
+    MessageProperties,
+    PlannedDelivery,
+    PlannedEvent,
+    RawMessage,
+    Result,
+)
 from router.telemetry.metrics import Metrics
 from tests.support.fakes_delivery import (
     ACCOUNT,
@@ -82,6 +94,7 @@ class World:
     letters: FakeDeadLetters = field(default_factory=FakeDeadLetters)
     max_age: timedelta | None = timedelta(seconds=30)
     metrics: Metrics = field(default_factory=lambda: Metrics("test"))
+    book: DefinitionBook = field(default_factory=DefinitionBook)
     backlog: int = 0
     """Results that wait to be recorded from the beginning."""
     failing: tuple[str, ...] = ()
@@ -94,7 +107,7 @@ class World:
         return self.metrics.registry.get_sample_value(name, labels) or 0
 
     async def take_in(self, *batches: list[Intake]) -> FakeSource:
-        book, clock = DefinitionBook(), FakeClock()
+        book, clock = self.book, FakeClock()
         book.load(self.definitions)
         known = circuits(clock)
         for each in self.failing:
@@ -375,3 +388,87 @@ async def test_a_large_batch_says_that_more_waits_at_the_broker() -> None:
     await world.take_in([intake(f"evt_{number}") for number in range(BEHIND - 1)])
 
     assert world.budget.allowance(200) == 200
+
+
+class RaisingBook(DefinitionBook):
+    """Raises `times` times for an account whose events hurt. The text quotes what must not be logged."""
+
+    def __init__(self, times: int) -> None:
+        super().__init__()
+        self._left = times
+
+    def account(self, account_id: AccountId) -> Account:
+        if account_id == HURTFUL and self._left:
+            self._left -= 1
+            raise KeyError(SECRET)
+        return super().account(account_id)
+
+
+HURTFUL = AccountId("hurtful")
+SECRET = "0639980000"
+
+
+def hurtful(event_id: str) -> Intake:
+    return replace(intake(event_id), content=replace(event(event_id), account_id=HURTFUL))
+
+
+async def test_an_event_whose_planning_always_raises_is_parked_and_the_others_flow() -> None:
+    world = World(snapshot(webhook()), book=RaisingBook(1_000))
+    poison = hurtful("evt_2")
+
+    with capture_logs() as log:
+        source = await world.take_in([intake("evt_1"), poison, intake("evt_3")], [intake("evt_4")])
+
+    assert [plan.event.event_id for plan in world.deliveries.admitted] == ["evt_1", "evt_3", "evt_4"]
+    (letter,) = world.letters.letters
+    assert letter.raw is poison.raw
+    assert letter.rejection.reason is RejectionReason.HANDLER_ERROR
+    assert len(source.settled) == 4
+    raised = [line for line in log if line["event"] == "handler_raised"]
+    assert [(line["tried"], line["error"]) for line in raised] == [
+        (tried, "KeyError") for tried in range(1, HANDLER_TRIES + 1)
+    ]
+    assert all("in account" in line["where"] for line in raised)
+    assert SECRET not in str(log)
+
+
+async def test_an_event_whose_planning_raises_now_and_then_is_planned() -> None:
+    world = World(snapshot(webhook()), book=RaisingBook(HANDLER_TRIES - 1))
+
+    await world.take_in([hurtful("evt_1")])
+
+    assert [plan.event.event_id for plan in world.deliveries.admitted] == ["evt_1"]
+    assert world.letters.letters == []
+
+
+async def test_an_event_that_raises_when_a_refused_batch_is_planned_anew_is_parked() -> None:
+    book = RaisingBook(0)
+    world = World(snapshot(webhook()), book=book)
+    world.deliveries.refuses = {"evt_1"}
+
+    class Refusing(FakeDeliveries):
+        async def admit(self, planned: Sequence[PlannedEvent]) -> Sequence[Claim]:
+            book._left = 1_000
+            return await super().admit(planned)
+
+    world.deliveries = Refusing(refuses={"evt_1"})
+    source = await world.take_in([intake("evt_1"), hurtful("evt_2"), intake("evt_3")])
+
+    assert [plan.event.event_id for plan in world.deliveries.admitted] == ["evt_3"]
+    assert len(world.letters.letters) == 2
+    assert len(source.settled) == 3
+
+
+async def test_planning_that_raises_half_way_gives_the_places_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(snapshot(webhook("a"), webhook("b")), queued_per_lane=1)
+    plan_delivery = Ingest._plan_delivery
+
+    def plan(self: Ingest, event: Event, webhook: Webhook, *, is_stale: bool) -> PlannedDelivery:
+        if (event.event_id, webhook.id) == ("evt_1", "b"):
+            raise ValueError
+        return plan_delivery(self, event, webhook, is_stale=is_stale)
+
+    monkeypatch.setattr(Ingest, "_plan_delivery", plan)
+    await world.take_in([intake("evt_1"), intake("evt_2")])
+
+    assert [delivery.leased for delivery in world.deliveries.admitted[0].deliveries] == [True, True]
