@@ -1,10 +1,13 @@
-"""What is done now and then: keep time with the store, which also shows whether it answers, and let payloads go."""
+"""What is done now and then: keep time with the store, which also shows whether it answers, let payloads go, and
+other chores, while the store is up.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import structlog
@@ -19,15 +22,34 @@ SWEEP_SECONDS: Final = 600.0
 SKEW_WORTH_A_WARNING_SECONDS: Final = 5.0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chore:
+    """Something to do about every so many seconds. It may find the store away: that is no error."""
+
+    every_seconds: float
+    action: Callable[[], Awaitable[None]]
+
+
 class Housekeeping:
     """Service: a pulse towards the store every few seconds, a sweep now and then."""
 
     name = "housekeeping"
 
-    def __init__(self, clock: Clock, sync: Callable[[], Awaitable[float]], upkeep: Upkeep | None) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        sync: Callable[[], Awaitable[float]],
+        upkeep: Upkeep | None,
+        chores: Sequence[Chore] = (),
+    ) -> None:
         self._clock = clock
         self._sync = sync
         self._upkeep = upkeep
+        self._chores = [*chores]
+        if upkeep is not None:
+            self._chores.insert(0, Chore(every_seconds=SWEEP_SECONDS, action=self._sweep))
+        self.pulses = 0
+        """Pulses so far, answered or not."""
         self._stopping = asyncio.Event()
         self._warned = False
 
@@ -35,25 +57,38 @@ class Housekeeping:
         self._stopping.set()
 
     async def run(self) -> None:
-        next_sweep = time.monotonic()
+        due = [time.monotonic()] * len(self._chores)
         while not self._stopping.is_set():
-            await self._pulse()
-            if self._upkeep is not None and time.monotonic() >= next_sweep:
-                forgotten = await self._upkeep.forget_payloads(self._clock.now())
-                if forgotten:
-                    log.info("payloads_forgotten", events=forgotten)
-                next_sweep = time.monotonic() + SWEEP_SECONDS
+            is_up = await self._pulse()
+            for index, chore in enumerate(self._chores):
+                if is_up and time.monotonic() >= due[index]:
+                    await self._do(chore)
+                    due[index] = time.monotonic() + chore.every_seconds
             try:
                 async with asyncio.timeout(PULSE_SECONDS):
                     await self._stopping.wait()
             except TimeoutError:
                 continue
 
-    async def _pulse(self) -> None:
+    async def _do(self, chore: Chore) -> None:
+        try:
+            await chore.action()
+        except DependencyUnavailable:
+            return  # it will be up again, and so will the chore
+
+    async def _sweep(self) -> None:
+        if self._upkeep is not None:
+            forgotten = await self._upkeep.forget_payloads(self._clock.now())
+            if forgotten:
+                log.info("payloads_forgotten", events=forgotten)
+
+    async def _pulse(self) -> bool:
+        self.pulses += 1
         try:
             skew = await self._sync()
         except DependencyUnavailable:
-            return  # the store's health has recorded it
+            return False  # the store's health has recorded it
         if abs(skew) > SKEW_WORTH_A_WARNING_SECONDS and not self._warned:
             log.warning("host_clock_differs", from_store_seconds=round(skew, 1))
             self._warned = True
+        return True

@@ -10,6 +10,7 @@ from typing import Final
 
 from router import __version__
 from router.adapters.http.sender import HttpSender
+from router.adapters.mongo.clocks import MongoPublisherClocks
 from router.adapters.mongo.dead_letters import MongoDeadLetters
 from router.adapters.mongo.definitions import MongoDefinitions
 from router.adapters.mongo.deliveries import MongoDeliveries
@@ -21,6 +22,7 @@ from router.application.announcements import Announcer
 from router.application.brake import EgressBrake
 from router.application.budget import RetryBudget
 from router.application.circuits import Circuits
+from router.application.clocks import KEEP_SECONDS, ClockKeeper
 from router.application.definitions import DefinitionBook, DefinitionFollower
 from router.application.deliver import Deliverer
 from router.application.health import WebhookHealth
@@ -29,7 +31,7 @@ from router.application.lanes import Lanes
 from router.application.record import Recorder
 from router.application.retries import LeaseKeeper, RetryPoller
 from router.application.timers import Timers
-from router.application.upkeep import Housekeeping
+from router.application.upkeep import Chore, Housekeeping
 from router.bootstrap import convert
 from router.bootstrap.store import Store
 from router.daemon import Service, Step, Supervisor
@@ -133,7 +135,18 @@ class Worker:
             is_steady=lambda: store.persistently.health.is_steady,
         )
         self.keeper = LeaseKeeper(self.deliveries, self.lanes)
-        self.housekeeping = Housekeeping(store.clock, store.pulse, MongoUpkeep(store.database, store.persistently))
+        self.clocks = ClockKeeper(
+            MongoPublisherClocks(store.database, store.persistently),
+            store.clock,
+            measured=self.source.measured,
+            recall=self.source.recall,
+        )
+        self.housekeeping = Housekeeping(
+            store.clock,
+            store.pulse,
+            MongoUpkeep(store.database, store.persistently),
+            [Chore(every_seconds=KEEP_SECONDS, action=self.clocks.keep)],
+        )
         if os.environ.get("WEBHOOK_ROUTER_KILLPOINT"):
             # Tests of faults alone; nobody else pays for the import.
             import_module("router.bootstrap.killpoints").arm(self)
@@ -149,6 +162,7 @@ class Worker:
         supervisor.start(parts)
         if self.announcer is not None:
             supervisor.start([self.announcer])
+        await self.clocks.load()
         supervisor.start([self.source])
 
     def stop_steps(self, supervisor: Supervisor) -> list[Step]:
@@ -185,6 +199,7 @@ class Worker:
             await self.sender.close()
             if self.announcements is not None:
                 await self.announcements.close()
+            await self.clocks.keep()
 
         attempts = self._longest_attempt.total_seconds() + FINISH_MARGIN_SECONDS
         return [

@@ -2,7 +2,8 @@
 
 The publisher's clock is measured on its own live traffic: an event that arrives while its queue is empty was
 published just now, so reception minus `occurred_at` is the clock's error (plus a transit time that the smallest
-of the last samples keeps small). What waited in a queue is not measured: there, the difference is real age.
+of the last samples keeps small). What waited in a queue is not measured: there, the difference is real age. What was
+measured before a restart counts until there are samples again.
 """
 
 from __future__ import annotations
@@ -22,6 +23,16 @@ class PublisherClock:
 
     def __init__(self) -> None:
         self._samples: deque[timedelta] = deque(maxlen=SAMPLES)
+        self._recalled: timedelta | None = None
+
+    def recall(self, error: timedelta) -> None:
+        """Take up what an earlier run measured, for as long as nothing is measured in this one."""
+        self._recalled = error
+
+    @property
+    def measured(self) -> timedelta | None:
+        """The error as measured in this run; None before its first live event."""
+        return min(self._samples) if self._samples else None
 
     def born_at(self, occurred_at: datetime | None, received_at: datetime, *, live: bool) -> datetime:
         """When an event happened, on our clock; never later than it was received.
@@ -32,14 +43,20 @@ class PublisherClock:
         if occurred_at is None:
             return received_at
         difference = received_at - occurred_at
-        if live and self._samples and difference - min(self._samples) > PLAUSIBLE_AGE:
+        known = self._known
+        if live and known is not None and difference - known > PLAUSIBLE_AGE:
             self._samples.clear()  # the clock was set back: what was measured is worth nothing
+            self._recalled = None
         error = self._error(difference)
         if live:
             self._samples.append(difference)
         return min(received_at, occurred_at + error)
 
     def _error(self, difference: timedelta) -> timedelta:
-        if self._samples:
-            return min(self._samples)
+        if self._known is not None:
+            return self._known
         return difference if abs(difference) > PLAUSIBLE_AGE else timedelta()
+
+    @property
+    def _known(self) -> timedelta | None:
+        return min(self._samples) if self._samples else self._recalled

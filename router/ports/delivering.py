@@ -85,6 +85,16 @@ class Source(Protocol):
         gone is no error: its messages come again."""
 
 
+class PublisherClockStore(Protocol):
+    """What was measured of each source's publisher, kept over restarts: what to add to its times to get ours."""
+
+    async def load(self) -> Mapping[str, timedelta]:
+        """The error of each source's publisher, by the source's name."""
+
+    async def save(self, errors: Mapping[str, timedelta], measured_at: datetime) -> None:
+        """Replace the errors of these sources; others stay. To the millisecond."""
+
+
 # --- definitions -----------------------------------------------------------------------------------
 
 

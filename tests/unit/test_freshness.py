@@ -106,6 +106,44 @@ def test_two_publishers_of_one_source_of_which_one_is_an_hour_behind() -> None:
     assert [age(clock, skew, live=True) for skew in [timedelta(), HOUR] * SAMPLES] == [timedelta()] * (2 * SAMPLES)
 
 
+def recalled(error: timedelta) -> PublisherClock:
+    """A clock after a restart."""
+    clock = PublisherClock()
+    clock.recall(error)
+    return clock
+
+
+@pytest.mark.parametrize("skew", [-HOUR, -MINUTE, timedelta(), MINUTE, HOUR])
+@pytest.mark.parametrize("waited", [timedelta(), 10 * SECOND, MINUTE, 20 * MINUTE, 24 * HOUR])
+def test_backlog_after_a_restart_has_its_real_age_where_the_clock_was_measured_before(
+    skew: timedelta, waited: timedelta
+) -> None:
+    assert age(recalled(skew), skew + waited, live=False) == waited
+
+
+def test_what_was_measured_before_a_restart_counts_until_there_is_a_sample() -> None:
+    clock = recalled(HOUR)
+    assert age(clock, HOUR + MINUTE, live=False) == MINUTE
+    assert clock.measured is None
+
+    clock.born_at(NOW, NOW, live=True)  # it was set right meanwhile
+
+    assert clock.measured == timedelta()
+    assert age(clock, MINUTE, live=False) == MINUTE
+
+
+def test_live_event_shows_that_a_clock_was_set_back_while_no_router_ran() -> None:
+    clock = recalled(timedelta())
+
+    assert age(clock, HOUR, live=True) == timedelta()
+    assert age(clock, HOUR + MINUTE, live=False) == MINUTE
+
+
+def test_measured_is_the_smallest_of_the_last_samples() -> None:
+    assert PublisherClock().measured is None
+    assert measured(3 * SECOND, SECOND, 2 * SECOND).measured == SECOND
+
+
 differences = st.timedeltas(min_value=timedelta(days=-400), max_value=timedelta(days=400))
 
 

@@ -16,6 +16,7 @@ WEBHOOK_HEALTH: Final = "webhook_health"
 EVENTS: Final = "events"
 DELIVERIES: Final = "deliveries"
 DEAD_LETTERS: Final = "dead_letters"
+PUBLISHER_CLOCKS: Final = "publisher_clocks"
 
 OUTBOX_INDEX: Final = "announce"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from aiormq.abc import AbstractChannel
@@ -59,6 +59,17 @@ class RabbitSource:
         """Why a source does not consume, for those that do not."""
         silent = (each for each in self._subscriptions if not each.is_alive)
         return {each.source.name: each.problem or f"queue {each.source.queue!r} does not answer" for each in silent}
+
+    def measured(self) -> Mapping[str, timedelta]:
+        """The error of each source's publisher clock, as far as this run has measured it."""
+        measured = {each.source.name: each.clock.measured for each in self._subscriptions}
+        return {name: error for name, error in measured.items() if error is not None}
+
+    def recall(self, errors: Mapping[str, timedelta]) -> None:
+        """Take up what an earlier run measured."""
+        for each in self._subscriptions:
+            if each.source.name in errors:
+                each.clock.recall(errors[each.source.name])
 
     async def take(self, limit: int) -> Sequence[Intake]:
         while True:
