@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Final
 
 from router.application.flights import Flights
+from router.application.holdings import Holdings
 from router.application.rings import Ring
-from router.domain.delivery import Claim, DeliveryId
+from router.domain.delivery import Claim
 from router.domain.event import AccountId, EventType
-from router.domain.lease import LEASE, RENEW_BELOW
+from router.domain.lease import LEASE
 from router.domain.webhook import Webhook, WebhookId
 from router.ports import Due
 
@@ -85,12 +86,6 @@ class _Lane:
         return self.first.pop() if self.is_urgent else self.first.popleft()
 
 
-@dataclass(slots=True)
-class _Held:
-    claim: Claim
-    lease_until: float
-
-
 class Lanes:
     """Times are monotonic seconds, from `now` where they are no arguments. `is_failing` knows the webhooks whose last
     attempt failed."""
@@ -106,12 +101,12 @@ class Lanes:
         self._is_failing = is_failing
         self._flights = Flights(now)
         self._lanes: dict[WebhookId, _Lane] = {}
-        self._held: dict[DeliveryId, _Held] = {}
-        self._held_bytes = 0
-        self._held_of_account: Counter[AccountId] = Counter()
+        self._holdings = Holdings()
         # Lanes that can be served now, by (urgent, in doubt).
         self._rings = {(urgent, doubt): Ring() for urgent in (True, False) for doubt in (True, False)}
         self._turn = 0
+        self.handed_out = 0
+        """Claims so far that `next` returned."""
         self._something_ready = asyncio.Event()
         self._closed = False
         # Webhooks that have more in the store than was taken from it, for want of room.
@@ -126,8 +121,8 @@ class Lanes:
         is_call = webhook.event_type is EventType.CALL
         is_full = (
             self._places(webhook.id, is_call=is_call) <= 0
-            or self._held_bytes + size > MAX_HELD_BYTES
-            or len(self._held) >= self._limits.held
+            or self._holdings.payload_bytes + size > MAX_HELD_BYTES
+            or len(self._holdings) >= self._limits.held
             or self._is_account_full(webhook.account_id)
         )
         if is_full:
@@ -143,9 +138,9 @@ class Lanes:
 
     def room(self) -> int:
         """How many more claims of any webhook fit."""
-        if self._held_bytes >= MAX_HELD_BYTES:
+        if self._holdings.payload_bytes >= MAX_HELD_BYTES:
             return 0
-        return max(0, self._limits.held - len(self._held))
+        return max(0, self._limits.held - len(self._holdings))
 
     def full(self) -> Collection[WebhookId]:
         """Webhooks whose lane takes nothing more from the store."""
@@ -191,7 +186,7 @@ class Lanes:
         return self._is_failing(webhook_id) or self._flights.is_slow(webhook_id)
 
     def _is_account_full(self, account_id: AccountId) -> bool:
-        return self._held_of_account[account_id] >= self._limits.held // 2
+        return self._holdings.of_account(account_id) >= self._limits.held // 2
 
     # --- in and out ---
 
@@ -200,7 +195,7 @@ class Lanes:
         lane = self._lane(claim.webhook_id, claim.account_id, claim.event_type is EventType.CALL)
         if reserved:
             lane.reserved -= 1
-        self._hold(claim, now + LEASE.total_seconds())
+        self._holdings.add(claim, lease_until=now + LEASE.total_seconds())
         (lane.again if claim.attempt_count else lane.first).append(claim)
         if not reserved and lane.queued >= self._limits.queued_per_lane:
             self._overflowed.add(claim.webhook_id)
@@ -230,14 +225,11 @@ class Lanes:
 
     def rest(self, claim: Claim, *, until: float) -> None:
         """Keep a claim that was recorded until its near retry at `until`; the store gave it a lease beyond that."""
-        self._hold(claim, until + LEASE.total_seconds())
+        self._holdings.add(claim, lease_until=until + LEASE.total_seconds())
 
     def forget(self, claim: Claim) -> None:
         """The claim is no longer ours. A later one of the same delivery stays."""
-        held = self._held.get(claim.delivery_id)
-        if held is not None and held.claim.fence == claim.fence:
-            del self._held[claim.delivery_id]
-            self._count(held.claim, -1)
+        self._holdings.forget(claim)
 
     def close(self) -> None:
         """Hand out nothing more."""
@@ -248,30 +240,31 @@ class Lanes:
 
     def holds(self, claim: Claim, *, now: float, margin: timedelta = timedelta()) -> bool:
         """Whether our lease still lasts for `margin`."""
-        held = self._held.get(claim.delivery_id)
-        return held is not None and held.claim.fence == claim.fence and held.lease_until > now + margin.total_seconds()
+        return self._holdings.has(claim, now=now, margin=margin)
 
     def to_renew(self, *, now: float) -> Sequence[Claim]:
         """Claims whose lease runs out soon, and is not over yet."""
-        soon = now + RENEW_BELOW.total_seconds()
-        return [held.claim for held in self._held.values() if now < held.lease_until < soon]
+        return self._holdings.to_renew(now=now)
 
     def renewed(self, claims: Sequence[Claim], *, at: float) -> None:
-        for claim in claims:
-            held = self._held.get(claim.delivery_id)
-            if held is not None and held.claim.fence == claim.fence:
-                held.lease_until = at + LEASE.total_seconds()
+        self._holdings.renewed(claims, at=at)
 
     def all_held(self) -> Sequence[Claim]:
-        return [held.claim for held in self._held.values()]
+        return self._holdings.all()
 
     @property
     def in_flight(self) -> int:
         return len(self._flights)
 
     @property
+    def has_ready(self) -> bool:
+        """Whether a claim could be handed out now."""
+        may = any(ring and not (doubt and self._is_doubt_exhausted) for (_, doubt), ring in self._rings.items())
+        return may and self.in_flight < self._limits.in_flight
+
+    @property
     def held(self) -> int:
-        return len(self._held)
+        return len(self._holdings)
 
     # --- inside ---
 
@@ -286,21 +279,6 @@ class Lanes:
         lane = self._lanes.get(webhook_id)
         if lane is not None and not lane.queued and not lane.in_flight and not lane.is_ready:
             del self._lanes[webhook_id]
-
-    def _hold(self, claim: Claim, lease_until: float) -> None:
-        before = self._held.get(claim.delivery_id)
-        if before is not None:
-            self._count(before.claim, -1)
-        self._held[claim.delivery_id] = _Held(claim, lease_until)
-        self._count(claim, 1)
-
-    def _count(self, claim: Claim, sign: int) -> None:
-        self._held_bytes += sign * len(claim.payload)
-        left = self._held_of_account[claim.account_id] + sign
-        if left:
-            self._held_of_account[claim.account_id] = left
-        else:
-            del self._held_of_account[claim.account_id]
 
     def _make_ready(self, webhook_id: WebhookId, lane: _Lane) -> None:
         if not lane.is_ready and lane.in_flight < self._limits.in_flight_per_lane:
@@ -345,6 +323,7 @@ class Lanes:
 
     def _take_off(self, webhook_id: WebhookId, lane: _Lane, in_doubt: bool) -> Claim:
         claim = lane.take()
+        self.handed_out += 1
         self._flights.take_off(claim, in_doubt=in_doubt)
         lane.in_flight += 1
         if lane.waiting:

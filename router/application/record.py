@@ -65,6 +65,19 @@ class Recorder:
         self._has_room = asyncio.Event()
         self._has_room.set()
         self._stopping = False
+        self._writing = 0
+        self.recorded = 0
+        """Results and claims so far that were written, or found to be another worker's."""
+
+    @property
+    def unrecorded(self) -> int:
+        """Results and claims that wait to be written, or are being written."""
+        return len(self._finished) + len(self._held_back) + self._writing
+
+    @property
+    def has_room(self) -> bool:
+        """Whether `room` would return at once."""
+        return self._has_room.is_set()
 
     def put(self, result: Result) -> None:
         """Hand over a result; it is durable some time later."""
@@ -101,12 +114,15 @@ class Recorder:
     async def _flush(self) -> None:
         batch, self._finished = self._finished[:MAX_BATCH], self._finished[MAX_BATCH:]
         held, self._held_back = self._held_back, []
+        self._writing = len(batch) + len(held)
         if batch:
             await self._record(batch)
             if len(self._finished) < MAX_UNRECORDED:
                 self._has_room.set()
         if held:
             await self._hold(held)
+        self.recorded += self._writing
+        self._writing = 0
 
     async def _record(self, batch: Sequence[Result]) -> None:
         try:

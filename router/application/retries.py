@@ -47,6 +47,8 @@ class RetryPoller:
         self._budget = budget
         self._is_steady = is_steady
         self._stopping = False
+        self.rounds = 0
+        """Polls so far."""
 
     def stop(self) -> None:
         self._stopping = True
@@ -55,7 +57,9 @@ class RetryPoller:
     async def run(self) -> None:
         while not self._stopping:
             self._lanes.room_again.clear()
-            if await self._poll():
+            more = await self._poll()
+            self.rounds += 1
+            if more:
                 continue
             try:
                 async with asyncio.timeout(POLL_SECONDS):

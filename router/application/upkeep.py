@@ -50,6 +50,8 @@ class Housekeeping:
             self._chores.insert(0, Chore(every_seconds=SWEEP_SECONDS, action=self._sweep))
         self.pulses = 0
         """Pulses so far, answered or not."""
+        self.is_doing_a_chore = False
+        """A sweep of very many documents may take long, and is no stall."""
         self._stopping = asyncio.Event()
         self._warned = False
 
@@ -71,10 +73,13 @@ class Housekeeping:
                 continue
 
     async def _do(self, chore: Chore) -> None:
+        self.is_doing_a_chore = True
         try:
             await chore.action()
         except DependencyUnavailable:
             return  # it will be up again, and so will the chore
+        finally:
+            self.is_doing_a_chore = False
 
     async def _sweep(self) -> None:
         if self._upkeep is not None:

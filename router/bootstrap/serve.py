@@ -7,7 +7,7 @@ import os
 import secrets
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Final
 
@@ -17,10 +17,12 @@ import uvloop
 from router import __version__
 from router.adapters import systemd
 from router.adapters.rabbitmq.publisher import OccasionalPublisher
+from router.application.progress import Progress
 from router.application.upkeep import Housekeeping
 from router.bootstrap import convert
 from router.bootstrap.processes import StatusToParent, WorkerProcesses, status_fd
 from router.bootstrap.store import Store, open_store
+from router.bootstrap.watchdog import LoopLag, Watchdog
 from router.bootstrap.worker import Worker
 from router.daemon import EXIT_OK, Step, StopSignal, Supervisor
 from router.domain.errors import ConfigurationRefused, DependencyUnavailable
@@ -45,6 +47,7 @@ class Readiness:
         self.store: Store | None = None
         self.worker: Worker | None = None
         self.processes: WorkerProcesses | None = None
+        self.progress: Progress | None = None
         self.started = False
         self.stopping = False
 
@@ -54,10 +57,20 @@ class Readiness:
             checks.update(self.worker.checks())
         if self.processes is not None:
             checks["workers"] = self.processes.are_ready()
+        if self.progress is not None:
+            checks["moving"] = not self.progress.stalled
         # Before the parts are there, none of them could say that it is not ready.
         checks["started"] = self.started
         checks["not_stopping"] = not self.stopping
         return checks
+
+    def may_work(self) -> bool:
+        """Whether work that does not move is a stall, and no outage or shutdown."""
+        is_up = self.store is not None and self.store.persistently.health.is_up
+        return is_up and self.started and not self.stopping
+
+    def stalled(self) -> Sequence[str]:
+        return self.progress.stalled if self.progress is not None else ()
 
 
 def serve(settings: Settings, *, role: str, workers: int) -> int:
@@ -114,6 +127,7 @@ class _Daemon:
 
     async def _start(self, resources: AsyncExitStack, supervisor: Supervisor, stop: StopSignal) -> None:
         """Start every part of the role. The API answers first, so that probes see what is being waited for."""
+        supervisor.start([LoopLag(self._metrics)])
         store = await resources.enter_async_context(open_store(self._settings, patience_seconds=START_PATIENCE_SECONDS))
         self._readiness.store = store
         await store.pulse()
@@ -127,9 +141,10 @@ class _Daemon:
             await self._start_worker(store, supervisor)
         if self._readiness.worker is None:
             supervisor.start([Housekeeping(store.clock, store.pulse, None)])
-        interval = systemd.watchdog_seconds()
-        if interval is not None:
-            supervisor.start([_Watchdog(interval)])
+        progress = self._readiness.progress = Progress(
+            self._readiness.worker.lines() if self._readiness.worker else [], self._readiness.may_work
+        )
+        supervisor.start([Watchdog(progress, systemd.notify, systemd.watchdog_seconds())])
         fd = status_fd()
         if fd is not None:
             supervisor.start([StatusToParent(fd, self._is_ready, stop.ask)])
@@ -151,6 +166,7 @@ class _Daemon:
             checks=self._readiness.checks,
             metrics=self._metrics.registry,
             observe=self._observe,
+            stalled=self._readiness.stalled,
         )
         return WebServer(app, api.host, api.port)
 
@@ -177,6 +193,7 @@ class _Daemon:
         if self._readiness.worker is not None:
             self._readiness.worker.observe()
         self._metrics.store_up.set(self._readiness.checks()["store"])
+        self._metrics.stalled.set(len(self._readiness.stalled()))
 
     def _stop_steps(self, supervisor: Supervisor) -> list[Step]:
         if self._readiness.worker is not None:
@@ -184,20 +201,6 @@ class _Daemon:
         if self._readiness.processes is not None:
             return self._readiness.processes.stop_steps()
         return []
-
-
-class _Watchdog:
-    """Service: tells systemd that the event loop turns."""
-
-    name = "watchdog"
-
-    def __init__(self, interval_seconds: float) -> None:
-        self._interval_seconds = interval_seconds
-
-    async def run(self) -> None:
-        while True:
-            systemd.notify("WATCHDOG=1")
-            await asyncio.sleep(self._interval_seconds)
 
 
 def _not_consuming(problems: Mapping[str, str]) -> str:

@@ -28,6 +28,7 @@ from router.application.deliver import Deliverer
 from router.application.health import WebhookHealth
 from router.application.ingest import Ingest
 from router.application.lanes import Lanes
+from router.application.progress import Line
 from router.application.record import Recorder
 from router.application.retries import LeaseKeeper, RetryPoller
 from router.application.timers import Timers
@@ -209,6 +210,28 @@ class Worker:
             Step(name="announce", action=announce, timeout_seconds=ANNOUNCE_SECONDS),
             Step(name="give-back", action=give_back, timeout_seconds=STEP_SECONDS, hurried_seconds=HURRIED_SECONDS),
             Step(name="close", action=close, timeout_seconds=STEP_SECONDS),
+        ]
+
+    def lines(self) -> list[Line]:
+        """Each line of work, for the watchdog: does it have any, and does it move."""
+        return [
+            Line(
+                name="intake",
+                has_work=lambda: self.source.unsettled > 0 and self.recorder.has_room,
+                done=lambda: self.source.settled_batches,
+            ),
+            Line(
+                name="attempts",
+                has_work=lambda: self.lanes.has_ready and self.recorder.has_room,
+                done=lambda: self.lanes.handed_out,
+            ),
+            Line(name="results", has_work=lambda: self.recorder.unrecorded > 0, done=lambda: self.recorder.recorded),
+            Line(name="retries", has_work=lambda: True, done=lambda: self.poller.rounds),
+            Line(
+                name="housekeeping",
+                has_work=lambda: not self.housekeeping.is_doing_a_chore,
+                done=lambda: self.housekeeping.pulses,
+            ),
         ]
 
     def checks(self) -> Mapping[str, bool]:

@@ -54,4 +54,9 @@ class Metrics:
         )
         self.outbox_pending = gauge("outbox_pending", "Operational events that this worker knows to be unpublished.")
         self.amqp_blocked = gauge("amqp_blocked", "Whether RabbitMQ holds back what is published (memory, disk).")
+        # The worst of a time as long as between two scrapes: a gauge of now would miss what comes between them, and a
+        # histogram of mostly nothing hides the one turn that mattered. The counter catches what fell out of it.
+        self.event_loop_lag = gauge("event_loop_lag_seconds", "How late the event loop was at worst in the last 15 s.")
+        self.event_loop_stalls = counter("event_loop_stalls", "Turns of the event loop more than 1 s late.")
+        self.stalled = gauge("stalled", "Lines of work that have work and do not move.")
         gauge("build_info", "The running version.", "version").labels(version).set(1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -43,15 +43,16 @@ def build_app(
     checks: Checks,
     metrics: CollectorRegistry,
     observe: Callable[[], None] = lambda: None,
+    stalled: Callable[[], Sequence[str]] = tuple,
 ) -> web.Application:
     """The application. `token` is `api.admin_token`; None lets nobody in. `country` is where numbers are dialled.
 
     `queue_of_source` says where a dead letter goes back to. `checks` is asked for readiness.
-    `observe` brings the gauges of `metrics` up to date before they are read.
+    `observe` brings the gauges of `metrics` up to date before they are read. `stalled` is asked for liveness.
     """
     app = web.Application(middlewares=[problems], client_max_size=MAX_BODY_BYTES)
     app.on_response_prepare.append(_add_headers)
-    add_probes(app, checks, metrics, observe)
+    add_probes(app, checks, metrics, observe, stalled)
     _add_openapi(app)
     api = Api(
         reader=reader,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry
@@ -16,13 +16,21 @@ Checks = Callable[[], Mapping[str, bool]]
 JSON = "application/json"
 
 
-def add_probes(app: web.Application, checks: Checks, metrics: CollectorRegistry, observe: Callable[[], None]) -> None:
-    """`observe` brings the gauges of `metrics` up to date; called before each reading."""
+def add_probes(
+    app: web.Application,
+    checks: Checks,
+    metrics: CollectorRegistry,
+    observe: Callable[[], None],
+    stalled: Callable[[], Sequence[str]],
+) -> None:
+    """`observe` brings the gauges of `metrics` up to date; called before each reading. `stalled` names what has work,
+    could do it, and does not."""
 
     async def livez(_: web.Request) -> web.Response:
-        # That this runs is the whole proof: the event loop turns. No dependency, or an outage of the store would
-        # have every router restarted.
-        return _json(200, {"status": "ok"})
+        # The event loop turns, or this would not run, and the work moves. No dependency, or an outage of the store
+        # would have every router restarted.
+        names = stalled()
+        return _json(503, {"status": "stalled", "stalled": list(names)}) if names else _json(200, {"status": "ok"})
 
     async def readyz(request: web.Request) -> web.Response:
         found = checks()

@@ -35,6 +35,14 @@ async def test_readiness_is_of_all_checks_and_lists_them_when_asked_or_not_ready
     assert (await api.get("/livez")).status == 200
 
 
+async def test_liveness_ends_with_the_name_of_what_stalls(api: Api, surroundings: Surroundings) -> None:
+    surroundings.stalled.append("intake")
+
+    answer = await api.get("/livez")
+
+    assert (answer.status, answer.json) == (503, {"status": "stalled", "stalled": ["intake"]})
+
+
 async def test_metrics_are_observed_before_they_are_read(api: Api) -> None:
     answer = await api.get("/metrics")
 

@@ -59,6 +59,7 @@ class Surroundings:
     database: Database
     token: str | None = TOKEN
     checks: dict[str, bool] = field(default_factory=lambda: {"store": True, "consumer": True})
+    stalled: list[str] = field(default_factory=list)
     publications: Publications = field(default_factory=Publications)
     metrics: CollectorRegistry = field(default_factory=CollectorRegistry)
 
@@ -76,6 +77,7 @@ class Surroundings:
             checks=lambda: self.checks,
             metrics=self.metrics,
             observe=gauge.inc,
+            stalled=lambda: self.stalled,
         )
 
     def server(self, port: int = 0) -> WebServer:

@@ -183,7 +183,6 @@ class Subscription:
         channel = await connection.channel(publisher_confirms=False)
         await channel.set_qos(prefetch_count=self.source.prefetch)
         channel.close_callbacks.add(lambda *_: link.lose("channel_closed"))
-        self.unsettled = 0
         self._listener.begin(arrived=self._arrivals)
         # The client's own consumer would make two tasks and a large object for each message.
         link.channel = await channel.get_underlay_channel()
@@ -203,6 +202,7 @@ class Subscription:
         link, self._link = self._link, None
         # What was not taken comes again on the next connection; keeping it would double it.
         self.waiting.clear()
+        self.unsettled = 0
         if link is not None:
             link.lose("closed")
             try:

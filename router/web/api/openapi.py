@@ -60,7 +60,13 @@ _ERRORS: Final[Mapping[int, tuple[str, str]]] = {
 # Paths that are no endpoints of the API: summary, and the answers by status with their media type.
 _OPERATIONS: Final[Mapping[str, tuple[str, Mapping[int, tuple[str, str]]]]] = {
     "/openapi.json": ("Show this document.", {200: ("The document.", "application/json")}),
-    "/livez": ("Say that the process answers.", {200: ("It does.", "application/json")}),
+    "/livez": (
+        "Say that the process answers and its work moves.",
+        {
+            200: ("It does.", "application/json"),
+            503: ("It stands still.", "application/json"),
+        },
+    ),
     "/readyz": (
         "Say whether the router can do its work.",
         {200: ("It can.", "application/json"), 503: ("It cannot; the checks say why.", "application/json")},
