@@ -42,6 +42,11 @@ class DefinitionBook:
     def __len__(self) -> int:
         return len(self._webhooks)
 
+    @property
+    def suspended(self) -> int:
+        """How many webhooks are suspended, paused ones among them."""
+        return sum(webhook.suspension is not None for webhook in self._webhooks.values())
+
     def load(self, snapshot: DefinitionSnapshot) -> list[tuple[WebhookId, Webhook | None]]:
         """Replace everything. Returns the webhooks that changed, or whose account was switched on, as they are now."""
         before, accounts_before = self._webhooks, self._accounts

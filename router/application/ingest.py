@@ -93,6 +93,8 @@ class Ingest:
         planned: list[PlannedEvent] = []
         for item in batch:
             content = item.content
+            if isinstance(content, Event):
+                self._metrics.events_received.labels(content.type.value).inc()
             plan = content if isinstance(content, Rejection) else self._try_to_plan(content, item.born_at)
             if isinstance(plan, Rejection):
                 letters.append(DeadLetter(raw=item.raw, rejection=plan))
@@ -198,7 +200,7 @@ class Ingest:
             self._lanes.unreserve(webhook_id)
 
     def _count(self, plan: PlannedEvent) -> None:
-        self._metrics.events_received.labels(plan.event.type.value).inc()
+        self._metrics.events_stored.labels(plan.event.type.value).inc()
         for delivery in plan.deliveries:
             if delivery.ended is not None:
                 self._metrics.deliveries.labels(delivery.ended.status.value).inc()

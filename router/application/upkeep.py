@@ -14,11 +14,14 @@ import structlog
 
 from router.domain.errors import DependencyUnavailable
 from router.ports import Clock, Upkeep
+from router.telemetry.metrics import Metrics
 
 log = structlog.get_logger("router.upkeep")
 
 PULSE_SECONDS: Final = 5.0
 SWEEP_SECONDS: Final = 600.0
+BACKLOG_SECONDS: Final = 15.0
+"""Between two counts of what is due."""
 SKEW_WORTH_A_WARNING_SECONDS: Final = 5.0
 
 
@@ -28,6 +31,23 @@ class Chore:
 
     every_seconds: float
     action: Callable[[], Awaitable[None]]
+
+
+class BacklogGauges:
+    """Shows what is due in the store."""
+
+    def __init__(self, upkeep: Upkeep, clock: Clock, metrics: Metrics) -> None:
+        self._upkeep = upkeep
+        self._clock = clock
+        self._metrics = metrics
+
+    async def refresh(self) -> None:
+        """Raises DependencyUnavailable where the store does not answer; the gauges then stay as they are."""
+        now = self._clock.now()
+        backlog = await self._upkeep.backlog(now)
+        age = (now - backlog.oldest_due_at).total_seconds() if backlog.oldest_due_at is not None else 0.0
+        self._metrics.deliveries_due.set(backlog.due)
+        self._metrics.oldest_due_age.set(max(0.0, age))
 
 
 class Housekeeping:

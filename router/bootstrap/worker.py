@@ -32,7 +32,7 @@ from router.application.progress import Line
 from router.application.record import Recorder
 from router.application.retries import LeaseKeeper, RetryPoller
 from router.application.timers import Timers
-from router.application.upkeep import Chore, Housekeeping
+from router.application.upkeep import BACKLOG_SECONDS, BacklogGauges, Chore, Housekeeping
 from router.bootstrap import convert
 from router.bootstrap.store import Store
 from router.daemon import Service, Step, Supervisor
@@ -98,7 +98,10 @@ class Worker:
             announced=announced,
         )
         self.sender = HttpSender(
-            convert.egress_policy(settings), connect_timeout=convert.connect_timeout(settings), now=store.clock.now
+            convert.egress_policy(settings),
+            connect_timeout=convert.connect_timeout(settings),
+            now=store.clock.now,
+            on_refusal=lambda rule: metrics.egress_refusals.labels(rule.value).inc(),
         )
         self.deliverer = Deliverer(
             lanes=self.lanes,
@@ -142,11 +145,16 @@ class Worker:
             measured=self.source.measured,
             recall=self.source.recall,
         )
+        upkeep = MongoUpkeep(store.database, store.persistently)
+        gauges = BacklogGauges(upkeep, store.clock, metrics)
         self.housekeeping = Housekeeping(
             store.clock,
             store.pulse,
-            MongoUpkeep(store.database, store.persistently),
-            [Chore(every_seconds=KEEP_SECONDS, action=self.clocks.keep)],
+            upkeep,
+            [
+                Chore(every_seconds=KEEP_SECONDS, action=self.clocks.keep),
+                Chore(every_seconds=BACKLOG_SECONDS, action=gauges.refresh),
+            ],
         )
         if os.environ.get("WEBHOOK_ROUTER_KILLPOINT"):
             # Tests of faults alone; nobody else pays for the import.
@@ -251,7 +259,9 @@ class Worker:
         self._metrics.circuits.labels("open").set(self._circuits.count_open())
         self._metrics.circuits.labels("half_open").set(self._circuits.count_half_open())
         self._metrics.egress_brake.set(self._brake.is_on)
+        self._metrics.unrecorded.set(self.recorder.unrecorded)
         self._metrics.webhooks.set(len(self.book))
+        self._metrics.webhooks_suspended.set(self.book.suspended)
         if self.announcer is not None and self.announcements is not None:
             self._metrics.outbox_pending.set(self.announcer.waiting)
             self._metrics.amqp_blocked.set(self.announcements.is_blocked)

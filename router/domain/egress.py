@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
@@ -60,6 +61,27 @@ class AllowRule:
         return f"{text}:{self.port}"
 
 
+class EgressRule(StrEnum):
+    """Which rule a refused connection broke."""
+
+    NOT_HTTPS = "not_https"
+    NOT_AN_ADDRESS = "not_an_address"
+    INTERFACE = "interface"
+    PORT = "port"
+    NOT_PUBLIC = "not_public"
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The rule, for counting, and a text for people, which names no address."""
+
+    rule: EgressRule
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EgressPolicy:
     """The operator's rules. `refusal` and `scheme_refusal` return the rule that was broken, or None."""
@@ -68,25 +90,25 @@ class EgressPolicy:
     require_https: bool = True
     deny_ports: frozenset[int] = frozenset()
 
-    def refusal(self, address: str, port: int) -> str | None:
+    def refusal(self, address: str, port: int) -> Refusal | None:
         """Why `address` (text of an IP address, as dialled) and `port` must not be connected to."""
         try:
             ip = ip_address(address)
         except ValueError:
-            return "not an IP address"
+            return Refusal(EgressRule.NOT_AN_ADDRESS, "not an IP address")
         if isinstance(ip, IPv6Address) and ip.scope_id:
-            return "the address is bound to a network interface"
+            return Refusal(EgressRule.INTERFACE, "the address is bound to a network interface")
         rules = [rule for rule in self.allow if ip in rule.network and rule.port in (None, port)]
         if port in self.deny_ports and not any(rule.port == port for rule in rules):
-            return f"port {port} is in egress.deny_ports"
+            return Refusal(EgressRule.PORT, f"port {port} is in egress.deny_ports")
         if rules or is_public(address):
             return None
-        return "the address is not public; egress.allow can permit its network"
+        return Refusal(EgressRule.NOT_PUBLIC, "the address is not public; egress.allow can permit its network")
 
-    def scheme_refusal(self, scheme: str) -> str | None:
+    def scheme_refusal(self, scheme: str) -> Refusal | None:
         """Why a URL with this scheme must not be sent to."""
         if self.require_https and scheme != "https":
-            return "the URL is not https; egress.require_https = false permits it"
+            return Refusal(EgressRule.NOT_HTTPS, "the URL is not https; egress.require_https = false permits it")
         return None
 
 

@@ -4,6 +4,7 @@ from router.ports.announcing import Announcements, Outbox, Published
 from router.ports.delivering import (
     EXCHANGE_HEADER,
     ROUTING_KEY_HEADER,
+    Backlog,
     Claimed,
     Clock,
     DeadLetter,
@@ -47,6 +48,7 @@ __all__ = [
     "ROUTING_KEY_HEADER",
     "UNDATED",
     "Announcements",
+    "Backlog",
     "Claimed",
     "Clock",
     "DeadLetter",

@@ -266,11 +266,22 @@ class DeadLetterStore(Protocol):
         """Make dead letters durable; one that comes again because its ack was lost is stored once."""
 
 
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """Deliveries that are due and that no worker holds: how many, up to a bound, and since when the first is."""
+
+    due: int
+    oldest_due_at: datetime | None
+
+
 class Upkeep(Protocol):
-    """What keeps the store small."""
+    """What keeps the store small, and shows what waits in it."""
 
     async def forget_payloads(self, now: datetime) -> int:
         """Take out the payloads whose retention is over; their number."""
+
+    async def backlog(self, now: datetime) -> Backlog:
+        """What is due now. Asked once: raises DependencyUnavailable where the store does not answer."""
 
 
 # --- HTTP out --------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
 _DELAY_BUCKETS: Final = (0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
 _DURATION_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -29,10 +29,9 @@ class Metrics:
         def histogram(name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
             return Histogram(prefix + name, text, labels, buckets=buckets, registry=self.registry)
 
-        self.events_received = counter(
-            "events_received", "Events taken in, redelivered ones included, by type.", "type"
-        )
-        self.events_unmatched = counter("events_unmatched", "Events that no webhook matched, by type.", "type")
+        self.events_received = counter("events_received", "Events taken from the broker and understood.", "type")
+        self.events_stored = counter("events_stored", "Events made durable, redelivered ones included.", "type")
+        self.events_unmatched = counter("events_unmatched", "Of these, events that no webhook matched.", "type")
         self.dead_letters = counter("dead_letters", "Messages that could not be understood, by reason.", "reason")
         self.acks_lost = counter("acks_lost", "Batches whose channel was gone before the ack; they come again.")
         self.attempts = counter("delivery_attempts", "Attempts, by outcome and error.", "outcome", "error")
@@ -46,7 +45,12 @@ class Metrics:
         self.held = gauge("held", "Deliveries held in memory.")
         self.circuits = gauge("circuits", "Webhooks whose circuit is not closed, by state: open, half_open.", "state")
         self.egress_brake = gauge("egress_brake", "Whether everybody who is tried fails in the same local way.")
+        self.unrecorded = gauge("unrecorded", "Results that wait to be recorded, or are being recorded.")
+        self.deliveries_due = gauge("deliveries_due", "Deliveries due that no worker holds, at most 10,000.")
+        self.oldest_due_age = gauge("oldest_due_age_seconds", "For how long the first of these has been due.")
+        self.egress_refusals = counter("egress_refusals", "Requests that the egress policy refused, by rule.", "rule")
         self.webhooks = gauge("webhooks", "Webhook definitions in memory.")
+        self.webhooks_suspended = gauge("webhooks_suspended", "Webhooks that are suspended.")
         self.consumer_alive = gauge("consumer_alive", "Whether the consumer of a source is subscribed.", "source")
         self.store_up = gauge("store_up", "Whether the last call to MongoDB succeeded.")
         self.operational_events = counter(
@@ -59,4 +63,6 @@ class Metrics:
         self.event_loop_lag = gauge("event_loop_lag_seconds", "How late the event loop was at worst in the last 15 s.")
         self.event_loop_stalls = counter("event_loop_stalls", "Turns of the event loop more than 1 s late.")
         self.stalled = gauge("stalled", "Lines of work that have work and do not move.")
+        # Memory, CPU, descriptors, under the names that every Prometheus client gives them.
+        ProcessCollector(registry=self.registry)
         gauge("build_info", "The running version.", "version").labels(version).set(1)

@@ -9,7 +9,7 @@ import pytest
 
 from router.adapters.http.connector import BoundedResolver
 from router.domain.delivery import AttemptError
-from router.domain.egress import EgressPolicy, parse_allow_rule
+from router.domain.egress import EgressPolicy, EgressRule, parse_allow_rule
 from router.domain.outcome import Answer, LocalFault, NoAnswer, SendResult
 from tests.support.dns_server import ANY_NAME, BROKEN, SILENT, ScriptedDns
 from tests.support.http_server import ScriptedServer, answer
@@ -278,3 +278,28 @@ async def test_slow_names_hold_up_no_other_and_end_when_the_sender_closes() -> N
         await sender.close()
 
     assert [task.result() for task in slow] == [LocalFault(detail="shutting down")] * len(hosts)
+
+
+@pytest.mark.parametrize(
+    ("url", "policy", "rules"),
+    [
+        ("http://127.0.0.1:{port}/", allowing("127.0.0.1"), []),
+        ("http://127.0.0.1:{port}/", allowing(), [EgressRule.NOT_PUBLIC]),
+        ("http://crm.example:{port}/", allowing(), [EgressRule.NOT_PUBLIC]),  # two addresses, one request
+        ("http://127.0.0.1:{port}/", EgressPolicy(), [EgressRule.NOT_HTTPS]),
+        ("http://127.0.0.1:25/", allowing("127.0.0.1", deny_ports=[25]), [EgressRule.PORT]),
+        ("http://2130706433:{port}/", allowing(), [EgressRule.NOT_AN_ADDRESS]),
+    ],
+)
+async def test_each_request_that_is_refused_is_reported_once_by_its_rule(
+    url: str, policy: EgressPolicy, rules: list[EgressRule]
+) -> None:
+    heard: list[EgressRule] = []
+    async with (
+        ScriptedServer(host="127.0.0.1") as server,
+        ScriptedDns({ANY_NAME: ["127.0.0.1", "::1"]}) as dns,
+        open_sender(policy, resolver=dns.resolver, on_refusal=heard.append) as sender,
+    ):
+        await sender.send(outgoing(url.format(port=server.port)))
+
+    assert heard == rules

@@ -10,6 +10,7 @@ from router.domain.egress import (
     MAX_URL_LENGTH,
     AllowRule,
     EgressPolicy,
+    EgressRule,
     check_url,
     is_public,
     parse_allow_rule,
@@ -179,6 +180,31 @@ def test_denied_port_is_open_only_to_a_rule_that_names_it(
     policy = EgressPolicy(allow=tuple(parse_allow_rule(rule) for rule in rules), deny_ports=frozenset({25}))
 
     assert (policy.refusal(address, port) is None) is is_permitted
+
+
+@pytest.mark.parametrize(
+    ("address", "port", "rule"),
+    [
+        ("crm.example", 443, EgressRule.NOT_AN_ADDRESS),
+        ("fe80::1%eth0", 443, EgressRule.INTERFACE),
+        ("8.8.8.8", 25, EgressRule.PORT),
+        ("127.0.0.1", 25, EgressRule.PORT),  # the port first: egress.allow alone would not do
+        ("127.0.0.1", 443, EgressRule.NOT_PUBLIC),
+    ],
+)
+def test_a_refusal_names_its_rule_and_no_address(address: str, port: int, rule: EgressRule) -> None:
+    refusal = EgressPolicy(deny_ports=frozenset({25})).refusal(address, port)
+
+    assert refusal is not None
+    assert refusal.rule is rule
+    assert address not in str(refusal)
+
+
+def test_a_scheme_that_is_refused_names_its_rule() -> None:
+    refusal = EgressPolicy().scheme_refusal("http")
+
+    assert refusal is not None
+    assert refusal.rule is EgressRule.NOT_HTTPS
 
 
 @pytest.mark.parametrize(

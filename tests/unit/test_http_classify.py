@@ -11,8 +11,10 @@ from router.adapters.http.classify import classify
 from router.adapters.http.egress import EgressDenied
 from router.adapters.http.trail import Trail
 from router.domain.delivery import AttemptError
+from router.domain.egress import EgressRule, Refusal
 from router.domain.outcome import LocalFault, NoAnswer
 
+REFUSAL = Refusal(EgressRule.NOT_PUBLIC, "not public")
 HOST, TOKEN = "crm.example", "s3cret"
 KEY = ConnectionKey(HOST, 443, True, True, None, None, None, None)
 
@@ -76,8 +78,8 @@ def test_errors_of_several_addresses_are_told_apart(numbers: list[int], error: A
 def test_only_denials_make_a_blocked_address() -> None:
     denial = while_connecting(EgressDenied(errno.EACCES, "not public"))
 
-    blocked = classify(denial, Trail(denied=2, refusal="not public"))
-    mixed = classify(while_connecting(OSError(errno.EMFILE, "")), Trail(denied=1, dialled=1, refusal="not public"))
+    blocked = classify(denial, Trail(denied=2, refusal=REFUSAL))
+    mixed = classify(while_connecting(OSError(errno.EMFILE, "")), Trail(denied=1, dialled=1, refusal=REFUSAL))
 
     assert blocked == NoAnswer(error=AttemptError.BLOCKED_ADDRESS, detail="not public")
     assert mixed == LocalFault(detail=os.strerror(errno.EMFILE))
@@ -101,7 +103,7 @@ def test_timeout_is_named_after_what_was_waited_for(trail: Trail, error: Attempt
 
 
 def test_second_connection_begins_with_a_clean_trail() -> None:
-    trail = Trail(dialled=1, denied=1, refusal="not public", connected=True, heard=True)
+    trail = Trail(dialled=1, denied=1, refusal=REFUSAL, connected=True, heard=True)
 
     trail.restart()
 

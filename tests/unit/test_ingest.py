@@ -262,7 +262,8 @@ async def test_an_event_that_is_refused_alone_is_parked_with_its_message_and_ack
     (letter,) = world.letters.letters
     assert letter.raw is refused.raw
     assert source.settled == [refused]
-    assert world.count("webhook_router_events_received_total", type="cdr") == 0
+    assert world.count("webhook_router_events_received_total", type="cdr") == 1
+    assert world.count("webhook_router_events_stored_total", type="cdr") == 0
 
 
 async def test_a_refused_batch_gives_every_place_back() -> None:
@@ -284,7 +285,7 @@ async def test_an_event_of_nobody_is_stored_and_counted_as_unmatched() -> None:
     (plan,) = world.deliveries.admitted
     assert (list(plan.trace), list(plan.deliveries)) == ([], [])
     assert len(source.settled) == 1
-    assert world.count("webhook_router_events_received_total", type="cdr") == 1
+    assert world.count("webhook_router_events_stored_total", type="cdr") == 1
     assert world.count("webhook_router_events_unmatched_total", type="cdr") == 1
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import pytest
 from structlog.testing import capture_logs
 
-from router.application.upkeep import SKEW_WORTH_A_WARNING_SECONDS, Housekeeping
+from router.application.upkeep import SKEW_WORTH_A_WARNING_SECONDS, BacklogGauges, Chore, Housekeeping
 from router.domain.errors import DependencyUnavailable
+from router.ports import Backlog
+from router.telemetry.metrics import Metrics
 from tests.support.fakes_delivery import NOW, FakeClock
 
 
@@ -20,11 +22,18 @@ class FakeUpkeep:
     def __init__(self, log: list[str] | None = None) -> None:
         self.log = log if log is not None else []
         self.asked: list[datetime] = []
+        self.backlogs: list[Backlog] = []
 
     async def forget_payloads(self, now: datetime) -> int:
         self.log.append("sweep")
         self.asked.append(now)
         return 3
+
+    async def backlog(self, now: datetime) -> Backlog:
+        self.log.append("backlog")
+        if self.backlogs:
+            return self.backlogs.pop(0)
+        raise DependencyUnavailable("MongoDB did not count what is due")
 
 
 class Store:
@@ -134,3 +143,54 @@ async def test_a_clock_that_differs_is_told_once(skews: list[float], warnings: l
             await housekeeping._pulse()
 
     assert [line["from_store_seconds"] for line in lines if line["event"] == "host_clock_differs"] == warnings
+
+
+# --- chores ----------------------------------------------------------------------------------------
+
+
+async def run_with_chore(store: Store, upkeep: FakeUpkeep, *, pulses: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run the service for so many pulses, with a chore of every second pulse's worth of nothing."""
+    monkeypatch.setattr("router.application.upkeep.PULSE_SECONDS", 0)
+    gauges = BacklogGauges(upkeep, FakeClock(), Metrics("test"))
+    housekeeping = Housekeeping(FakeClock(), store.sync, None, [Chore(every_seconds=0, action=gauges.refresh)])
+
+    def count() -> None:
+        if housekeeping.pulses == pulses:
+            housekeeping.stop()
+
+    store.on_pulse = count
+    await housekeeping.run()
+
+
+async def test_chores_are_left_while_the_store_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    log: list[str] = []
+    store = Store([0.0, DependencyUnavailable("away"), DependencyUnavailable("away"), 0.0], log)
+    upkeep = FakeUpkeep(log)
+    upkeep.backlogs = [Backlog(0, None)] * 2
+
+    await run_with_chore(store, upkeep, pulses=4, monkeypatch=monkeypatch)
+
+    assert log == ["pulse", "backlog", "pulse", "pulse", "pulse", "backlog"]
+
+
+async def test_a_chore_that_finds_the_store_away_is_done_again_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    log: list[str] = []
+
+    await run_with_chore(Store([0.0, 0.0], log), FakeUpkeep(log), pulses=2, monkeypatch=monkeypatch)
+
+    assert log == ["pulse", "backlog"] * 2
+
+
+async def test_gauges_show_what_is_due_and_for_how_long() -> None:
+    upkeep, metrics = FakeUpkeep(), Metrics("test")
+    gauges = BacklogGauges(upkeep, FakeClock(), metrics)
+    upkeep.backlogs = [Backlog(7, NOW - timedelta(seconds=90)), Backlog(0, None)]
+
+    def shown() -> tuple[float | None, float | None]:
+        value = metrics.registry.get_sample_value
+        return value("webhook_router_deliveries_due"), value("webhook_router_oldest_due_age_seconds")
+
+    await gauges.refresh()
+    assert shown() == (7, 90)
+    await gauges.refresh()
+    assert shown() == (0, 0)

@@ -40,7 +40,7 @@ _IP_ADDRESS_MISMATCH: Final = 64
 def classify(exc: Exception, trail: Trail) -> NoAnswer | LocalFault:
     """What it means that a request ended with `exc` instead of an answer's head."""
     if trail.is_blocked:
-        return NoAnswer(error=AttemptError.BLOCKED_ADDRESS, detail=trail.refusal)
+        return NoAnswer(error=AttemptError.BLOCKED_ADDRESS, detail=str(trail.refusal))
     if isinstance(exc, TimeoutError) and exc.errno is None:
         return _timed_out(trail)
     if isinstance(exc, aiohttp.ClientConnectorDNSError):

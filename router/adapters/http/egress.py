@@ -32,7 +32,7 @@ def guarded_sockets(policy: EgressPolicy) -> SocketFactoryType:
         if refusal is not None:
             trail.denied += 1
             trail.refusal = refusal
-            raise EgressDenied(errno.EACCES, refusal)
+            raise EgressDenied(errno.EACCES, refusal.text)
         trail.dialled += 1
         return socket.socket(family, kind, protocol)
 

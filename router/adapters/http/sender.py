@@ -22,7 +22,7 @@ from router.adapters.http.classify import classify
 from router.adapters.http.connector import GuardedConnector, client_tls, system_resolver
 from router.adapters.http.trail import TRAIL, Trail
 from router.domain.delivery import MAX_KEPT_RESPONSE_BYTES, AttemptError
-from router.domain.egress import EgressPolicy, check_url
+from router.domain.egress import EgressPolicy, EgressRule, check_url
 from router.domain.outcome import RETRY_AFTER_STATUSES, Answer, LocalFault, NoAnswer, SendResult
 from router.domain.retry import parse_retry_after
 from router.ports import OutgoingRequest
@@ -51,8 +51,10 @@ class HttpSender:
         resolver: Callable[[], AbstractResolver] = system_resolver,
         tls: ssl.SSLContext | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        on_refusal: Callable[[EgressRule], None] = lambda _: None,
     ) -> None:
-        """`resolver` is called by `open`, `tls` replaces `client_tls()`, a Retry-After date is compared with `now`."""
+        """`resolver` is called by `open`, `tls` replaces `client_tls()`, a Retry-After date is compared with `now`.
+        `on_refusal` hears of each request that the egress policy refused."""
         self._policy = policy
         self._timeout = aiohttp.ClientTimeout(
             total=None,  # ours bounds a whole attempt, over two connections
@@ -62,6 +64,7 @@ class HttpSender:
         self._make_resolver = resolver
         self._tls = tls
         self._now = now
+        self._on_refusal = on_refusal
         self._sessions_open = False
 
     async def open(self) -> None:
@@ -92,7 +95,8 @@ class HttpSender:
             return NoAnswer(error=AttemptError.OTHER, detail=url)
         refusal = self._policy.scheme_refusal(url.scheme)
         if refusal is not None:
-            return NoAnswer(error=AttemptError.BLOCKED_ADDRESS, detail=refusal)
+            self._on_refusal(refusal.rule)
+            return NoAnswer(error=AttemptError.BLOCKED_ADDRESS, detail=refusal.text)
         if not self._is_open():
             return _SHUTTING_DOWN
 
@@ -108,11 +112,18 @@ class HttpSender:
                 return _SHUTTING_DOWN
             raise
         except Exception as exc:
-            return classify(exc, trail) if self._is_open() else _SHUTTING_DOWN
+            return self._classify(exc, trail) if self._is_open() else _SHUTTING_DOWN
         finally:
             TRAIL.reset(token)
 
         return await self._read(response, deadline)
+
+    def _classify(self, exc: Exception, trail: Trail) -> NoAnswer | LocalFault:
+        answer = classify(exc, trail)
+        if isinstance(answer, NoAnswer) and answer.error is AttemptError.BLOCKED_ADDRESS:
+            # Without a refusal it was the client that did not take the host for an address.
+            self._on_refusal(trail.refusal.rule if trail.refusal else EgressRule.NOT_AN_ADDRESS)
+        return answer
 
     async def _post(self, url: URL, request: OutgoingRequest, trail: Trail) -> aiohttp.ClientResponse:
         """The head of the answer. A connection of the pool that turns out to be dead costs no attempt.

@@ -9,6 +9,8 @@ from __future__ import annotations
 from contextvars import ContextVar
 from dataclasses import dataclass
 
+from router.domain.egress import Refusal
+
 
 @dataclass(slots=True)
 class Trail:
@@ -18,7 +20,7 @@ class Trail:
     """Addresses that the policy permitted; 0 on a connection from the pool."""
     denied: int = 0
     """Addresses that the egress policy refused."""
-    refusal: str = ""
+    refusal: Refusal | None = None
     """The rule that the last denied address broke."""
     connected: bool = False
     """A connection was there, and the request was about to be written."""
@@ -28,7 +30,7 @@ class Trail:
     def restart(self) -> None:
         """Forget everything: the request goes out again, on another connection."""
         self.dialled = self.denied = 0
-        self.refusal = ""
+        self.refusal = None
         self.connected = self.heard = False
 
     @property

@@ -1,12 +1,20 @@
-"""Lets payloads go when their retention is over. Whole documents are the TTL indexes' work."""
+"""Lets payloads go when their retention is over, and counts what is due. Whole documents are the TTL indexes' work."""
 
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Final
 
-from router.adapters.mongo.driver import Database
-from router.adapters.mongo.indexes import EVENTS
+from pymongo.errors import PyMongoError
+
+from router.adapters.mongo.driver import MAX_READ_TIME_MS, Database
+from router.adapters.mongo.indexes import DELIVERIES, EVENTS
 from router.adapters.mongo.resilience import Persistent
+from router.domain.errors import DependencyUnavailable
+from router.ports import Backlog
+
+MAX_COUNTED_DUE: Final = 10_000
+"""More are shown as so many: the count walks over as many keys of the index."""
 
 
 class MongoUpkeep:
@@ -14,6 +22,7 @@ class MongoUpkeep:
 
     def __init__(self, database: Database, persistently: Persistent) -> None:
         self._events = database[EVENTS]
+        self._deliveries = database[DELIVERIES]
         self._persistently = persistently
 
     async def forget_payloads(self, now: datetime) -> int:
@@ -24,3 +33,19 @@ class MongoUpkeep:
         )
         count: int = outcome.modified_count
         return count
+
+    async def backlog(self, now: datetime) -> Backlog:
+        """Counted on the index `due`, up to MAX_COUNTED_DUE."""
+        due = {"due_at": {"$lte": now}}
+        try:
+            first = await self._deliveries.find_one(
+                due, {"due_at": 1}, sort=[("due_at", 1)], hint="due", max_time_ms=MAX_READ_TIME_MS
+            )
+            if first is None:
+                return Backlog(0, None)
+            count: int = await self._deliveries.count_documents(
+                due, limit=MAX_COUNTED_DUE, hint="due", maxTimeMS=MAX_READ_TIME_MS
+            )
+        except PyMongoError as error:
+            raise DependencyUnavailable(f"MongoDB did not count what is due ({type(error).__name__})") from None
+        return Backlog(count, first["due_at"])

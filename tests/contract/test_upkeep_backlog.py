@@ -1,0 +1,75 @@
+"""What is due in the store is counted up to a bound, on an index, on the real server and through both drivers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from router.adapters.mongo import upkeep as mongo_upkeep
+from router.adapters.mongo.driver import Database, DriverName, open_database
+from router.adapters.mongo.indexes import ensure_indexes
+from router.adapters.mongo.resilience import Persistent, StoreHealth
+from router.adapters.mongo.upkeep import MongoUpkeep
+from router.domain.errors import DependencyUnavailable
+from router.ports import Backlog
+
+NOW = datetime(2031, 1, 1, 12, tzinfo=UTC)
+SECOND = timedelta(seconds=1)
+
+
+@pytest.fixture(params=["motor", "pymongo"])
+def driver(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
+@pytest_asyncio.fixture
+async def database(driver: DriverName, mongo_url: str, mongo_database: str) -> AsyncIterator[Database]:
+    database = open_database(mongo_url, mongo_database, driver)
+    await ensure_indexes(database)
+    yield database
+    await database.close()
+
+
+@pytest.fixture
+def upkeep(database: Database) -> MongoUpkeep:
+    return MongoUpkeep(database, Persistent(StoreHealth()))
+
+
+async def store(database: Database, *due: timedelta | None) -> None:
+    """Deliveries that are due so long ago, or over (None)."""
+    await database["deliveries"].insert_many(
+        [{"_id": str(n), **({} if ago is None else {"due_at": NOW - ago})} for n, ago in enumerate(due)]
+    )
+
+
+async def test_nothing_is_due_in_an_empty_store(upkeep: MongoUpkeep) -> None:
+    assert await upkeep.backlog(NOW) == Backlog(0, None)
+
+
+async def test_what_is_due_is_counted_and_what_is_leased_waits_or_is_over_is_not(
+    upkeep: MongoUpkeep, database: Database
+) -> None:
+    await store(database, SECOND, 5 * SECOND, timedelta(), -SECOND, None)
+
+    assert await upkeep.backlog(NOW) == Backlog(3, NOW - 5 * SECOND)
+
+
+async def test_the_count_ends_at_its_bound(
+    upkeep: MongoUpkeep, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mongo_upkeep, "MAX_COUNTED_DUE", 4)
+    await store(database, *[SECOND] * 9)
+
+    assert await upkeep.backlog(NOW) == Backlog(4, NOW - SECOND)
+
+
+async def test_a_store_that_does_not_answer_is_told_at_once_and_not_waited_for(database: Database) -> None:
+    # Without its index the question is an error; nothing else fails at once on a server that is there.
+    await database["deliveries"].drop_index("due")
+
+    with pytest.raises(DependencyUnavailable):
+        await MongoUpkeep(database, Persistent(StoreHealth())).backlog(NOW)
