@@ -73,7 +73,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, exitstatu
 def is_whole(config: pytest.Config) -> bool:
     """Whether every fault was to run."""
     option = config.option
-    chosen = (option.keyword, option.markexpr, option.deselect, option.lf, option.collectonly)
+    chosen = (option.keyword, option.markexpr, option.deselect, getattr(option, "lf", False), option.collectonly)
     return not any(chosen) and {Path(argument).resolve() for argument in config.args} == {HERE}
 
 

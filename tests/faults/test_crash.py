@@ -94,6 +94,7 @@ async def test_kill_again_and_again_in_the_same_backlog_loses_nothing(make_trial
     await trial.check(duplicates_allowed=unrecorded)
 
 
+@pytest.mark.quick
 @pytest.mark.fault(13, "a bug of ours: storing one event raises every time")
 async def test_event_that_cannot_be_handled_is_parked_and_the_others_flow(make_trial: MakeTrial) -> None:
     trial = await make_trial()
@@ -160,6 +161,7 @@ async def test_what_was_pending_at_a_kill_goes_on_in_another_process(make_trial:
         assert mine[0].body == mine[1].body
 
 
+@pytest.mark.quick
 @pytest.mark.fault(26, "SIGKILL, and the same events published again")
 async def test_event_that_comes_again_after_a_kill_is_delivered_once(make_trial: MakeTrial) -> None:
     """A crash between storing and the ack brings the very message again; publishing it twice looks the same."""

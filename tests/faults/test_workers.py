@@ -51,6 +51,7 @@ def attempts_in(log: str) -> int:
     return sum('"attempt"' in line for line in log.splitlines())
 
 
+@pytest.mark.quick
 @pytest.mark.fault(30, "two workers, every first attempt fails: nothing is broken")
 async def test_two_workers_share_the_work_and_double_nothing(make_trial: MakeTrial) -> None:
     trial = await make_trial()
@@ -63,6 +64,16 @@ async def test_two_workers_share_the_work_and_double_nothing(make_trial: MakeTri
     requests = Counter(each.header("webhook-id") for each in trial.customer.requests)
     assert requests == Counter(dict.fromkeys(trial.confirmed, 2))
     assert all(attempts_in(router.log) for router in routers), "one of the two had nothing to do"
+
+
+@pytest.mark.quick
+@pytest.mark.fault(30, "a router of two worker processes: nothing is broken")
+async def test_two_worker_processes_of_one_router_double_nothing(make_trial: MakeTrial) -> None:
+    trial = await make_trial()
+    trial.define_webhook()
+    await trial.start_router(command="serve --workers 2")
+    await trial.publish(100)
+    await trial.check()
 
 
 @pytest.mark.fault(30, "two workers, one killed (SIGKILL) under load")
@@ -240,6 +251,7 @@ def requests_of(trial: Trial, webhook_id: str) -> list[Any]:
     return [each for each in trial.customer.requests if trial.paths[each.target] == webhook_id]
 
 
+@pytest.mark.quick
 @pytest.mark.fault(50, "a webhook deleted and a paused one resumed while no router runs")
 async def test_what_changed_while_no_router_ran_is_known_afterwards(make_trial: MakeTrial) -> None:
     trial = await make_trial()
@@ -263,6 +275,7 @@ async def test_what_changed_while_no_router_ran_is_known_afterwards(make_trial: 
     await trial.check(statuses={"cancelled": 1})
 
 
+@pytest.mark.quick
 @pytest.mark.fault(25, "no router runs while events are published")
 async def test_events_that_are_published_while_no_router_runs_are_delivered_afterwards(make_trial: MakeTrial) -> None:
     trial = await make_trial()
