@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 import pymongo
 import pytest
@@ -26,6 +27,7 @@ from router.domain.retry import Again, End
 from router.domain.webhook import WebhookId
 from router.ports import Due, PlannedDelivery, PlannedEvent, Ration, Rest, Result
 from tests.support.fakes_delivery import NOW, FakeClock
+from tests.support.fault_proxy import FaultProxy, Protocol
 
 WEBHOOK = WebhookId("wh_1")
 DELIVERED = End(status=DeliveryStatus.DELIVERED)
@@ -136,6 +138,29 @@ async def test_a_redelivered_event_doubles_nothing(world: World) -> None:
     assert list(await world.two.admit([plan()])) == []
     assert await world.database["events"].count_documents({}) == 1
     assert await world.database["deliveries"].count_documents({}) == 1
+
+
+@pytest.mark.parametrize("collection", ["events", "deliveries"])
+async def test_an_insert_whose_reply_is_lost_leaves_nothing_to_wait_for_a_lease(
+    world: World, mongo_url: str, collection: str
+) -> None:
+    """What was inserted by the lost call is ours at once, or due at once; never leased to nobody."""
+    port = urlsplit(mongo_url).port
+    assert port is not None
+    async with FaultProxy(port, protocol=Protocol.MONGO) as proxy:
+        database = open_database(
+            mongo_url.replace(f":{port}", f":{proxy.port}"), world.database._database.name, "pymongo"
+        )
+        worker = MongoDeliveries(
+            database, Persistent(StoreHealth()), world.clock, Retention(payload=LEASE, log=LEASE), "worker-3"
+        )
+        losses = proxy.lose_replies(3, collection=collection)  # more than the driver's own repetition
+        claims = [*await worker.admit([plan(), plan(event("evt_2"))])]
+        assert losses.is_over
+        claims += await take(world.two, 10)
+        await database.close()
+
+    assert sorted(claim.event_id for claim in claims) == ["evt_1", "evt_2"]
 
 
 async def test_of_two_events_with_one_id_in_a_batch_the_first_counts(world: World) -> None:

@@ -38,6 +38,8 @@ from router.domain.retry import Again, End
 from router.domain.webhook import WebhookId
 from router.ports import Claimed, Clock, Due, PlannedDelivery, PlannedEvent, Ration, Rest, Result
 
+_NO_LEASE: Final = {"owner": None, "fence": 0}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retention:
@@ -82,7 +84,11 @@ class MongoDeliveries:
                 deliveries.setdefault(delivery_id(plan.event.key, delivery.webhook_id), (plan, delivery))
         if not deliveries:
             return ()
-        taken = await self._persistently(lambda: self._insert_deliveries(deliveries))
+        token = secrets.token_hex(8)
+        taken = await self._persistently(lambda: self._insert_deliveries(deliveries, token))
+        if taken:
+            # Where the reply to an insert was lost, its repetition finds what it inserted itself.
+            taken -= await self._persistently(lambda: self._leased_by(token, taken))
         return [
             first_claim(identity, plan, delivery.webhook_id)
             for identity, (plan, delivery) in deliveries.items()
@@ -112,15 +118,26 @@ class MongoDeliveries:
         ]
 
     async def _insert_deliveries(
-        self, deliveries: dict[DeliveryId, tuple[PlannedEvent, PlannedDelivery]]
+        self, deliveries: dict[DeliveryId, tuple[PlannedEvent, PlannedDelivery]], token: str
     ) -> set[DeliveryId]:
         """Ids of the deliveries that were there before."""
         documents = [
-            self._delivery_document(identity, plan, delivery) for identity, (plan, delivery) in deliveries.items()
+            self._delivery_document(identity, plan, delivery, token)
+            for identity, (plan, delivery) in deliveries.items()
         ]
         return {documents[position]["_id"] for position in await _insert(self._deliveries, documents)}
 
-    def _delivery_document(self, identity: DeliveryId, plan: PlannedEvent, delivery: PlannedDelivery) -> Document:
+    async def _leased_by(self, token: str, ids: Collection[DeliveryId]) -> set[DeliveryId]:
+        """Those of `ids` that were inserted under `token` and that nobody has claimed since."""
+        ours = {
+            "_id": {"$in": list(ids)}, "lease.token": token, "lease.fence": 1, "due_at": {"$gt": self._clock.now()}
+        }  # fmt: skip
+        cursor = self._deliveries.find(ours, {"_id": 1}, max_time_ms=MAX_READ_TIME_MS)
+        return {document["_id"] async for document in cursor}
+
+    def _delivery_document(
+        self, identity: DeliveryId, plan: PlannedEvent, delivery: PlannedDelivery, token: str
+    ) -> Document:
         event, now = plan.event, self._clock.now()
         ended = delivery.ended
         document: Document = {
@@ -145,7 +162,7 @@ class MongoDeliveries:
             "not_after": plan.not_after,
             "created_at": event.received_at,
             "completed_at": now if ended else None,
-            "lease": {"owner": self._owner if delivery.leased else None, "fence": 1 if delivery.leased else 0},
+            "lease": {"owner": self._owner, "fence": 1, "token": token} if delivery.leased else _NO_LEASE,
         }
         if ended:
             document["expire_at"] = now + self._retention.log
