@@ -325,7 +325,7 @@ async def test_store_that_refuses_writes_is_waited_for_and_nothing_is_parked(
     async with trial.stream(per_second=50), probing(router):
         await trial.confirmed_count(50)
         own_store.fail(*WRITES, errorCode=code)
-        await wait_for(lambda: '"store_unavailable"' in router.log)
+        await wait_for(lambda: is_not_ready(router), within_seconds=10)
         used, lines = cpu_seconds(router), len(router.log.splitlines())
         await asyncio.sleep(5)
         assert cpu_seconds(router) - used < 0.3 * 5, f"it spins on {name}"
