@@ -149,8 +149,9 @@ class DefinitionFollower:
 
     async def _carry_over(self, changed: Sequence[tuple[WebhookId, Webhook | None]]) -> None:
         for webhook_id, webhook in changed:
-            if webhook is None or webhook.failing_since is None:
-                # It is gone, or it works: perhaps another worker found out.
+            if webhook is None or webhook.failing_since is None or webhook.state is WebhookState.SUSPENDED:
+                # It is gone, or it works: perhaps another worker found out. What waits for a suspended one is not
+                # to be attempted, so it need not rest for its sake: it ends.
                 self._circuits.forget(webhook_id)
             if webhook is None:
                 cancelled = await self._deliveries.cancel(webhook_id)

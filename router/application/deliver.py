@@ -189,9 +189,9 @@ class Deliverer:
         match outcome:
             case Outcome.DELIVERED:
                 self._circuits.succeeded(webhook)
-            case Outcome.RETRY | Outcome.GONE:
+            case Outcome.RETRY:
                 self._circuits.failed(claim, webhook)
-            case Outcome.BLOCKED | Outcome.NOT_AN_ATTEMPT:
+            case Outcome.BLOCKED | Outcome.NOT_AN_ATTEMPT | Outcome.GONE:  # what is gone is suspended, and not probed
                 self._circuits.let_go(claim)
             case _:
                 assert_never(outcome)

@@ -11,7 +11,16 @@ from router.application.definitions import DefinitionBook, DefinitionFollower
 from router.domain.event import AccountId
 from router.domain.webhook import Suspension, SuspensionReason, Webhook
 from router.ports import DefinitionChange
-from tests.support.fakes_delivery import ACCOUNT, NOW, FakeDefinitions, FakeDeliveries, circuits, snapshot, webhook
+from tests.support.fakes_delivery import (
+    ACCOUNT,
+    NOW,
+    FakeDefinitions,
+    FakeDeliveries,
+    circuits,
+    claim,
+    snapshot,
+    webhook,
+)
 
 
 def changed(now: Webhook) -> DefinitionChange:
@@ -73,6 +82,18 @@ async def test_a_webhook_that_may_send_again_wakes_its_deliveries(after: Webhook
     deliveries = await follow(snapshot(webhook(enabled=False)), [changed(after)])
 
     assert ("wh_1" in deliveries.woken) is wakes
+
+
+async def test_what_waits_for_a_webhook_that_is_suspended_ends_without_resting_for_its_circuit() -> None:
+    failing = webhook(failing_since=NOW)
+    suspended = replace(failing, suspension=Suspension(since=NOW, reason=SuspensionReason.FAILING))
+    known = circuits()
+    known.failed(claim(), failing)
+    news = [snapshot(failing), [changed(suspended)]]
+
+    await DefinitionFollower(DefinitionBook(), FakeDefinitions(news=news), FakeDeliveries(), known)._follow()
+
+    assert not known.is_failing(failing.id)
 
 
 async def test_an_account_that_is_switched_on_wakes_its_webhooks_and_one_switched_off_none() -> None:

@@ -311,6 +311,7 @@ async def test_gone_ends_the_delivery_and_suspends() -> None:
 
     assert result.next == End(status=DeliveryStatus.FAILED, reason=DeliveryReason.GONE)
     assert world.definitions.suspended == [("wh_1", Suspension(since=NOW, reason=SuspensionReason.GONE))]
+    assert not world.circuits.is_failing(webhook().id), "what waits for it is to end, not to rest"
 
 
 async def test_an_address_that_we_refuse_says_nothing_of_the_webhook() -> None:
