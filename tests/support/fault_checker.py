@@ -51,6 +51,14 @@ class Fault:
     text: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """What a trial of several faults at once tells of one of them: a row for the deliveries of some webhooks."""
+
+    fault: Fault
+    webhooks: frozenset[str]
+
+
 @dataclass(slots=True, kw_only=True)
 class Trial:
     """See the module. Webhooks are defined before the events that they match are published."""
@@ -74,6 +82,8 @@ class Trial:
     """Sent, and no confirmation came: they may have been taken or not."""
     expected: set[tuple[str, str]] = field(default_factory=set)
     """Event and webhook, of every confirmed event that matched when it was published."""
+    parts: list[Part] = field(default_factory=list)
+    """Where there are any, each has a row in the report instead of the trial."""
     healed_at: float | None = None
     recovered: str = ""
     recover_seconds: float | None = None
@@ -253,11 +263,12 @@ class Trial:
                 await router.stop()
         deliveries = self._deliveries()
         letters = self.platform.database.dead_letters.count_documents({})
-        received = Counter((_path(each), each.header("webhook-id") or "") for each in self.customer.accepted)
-        duplicates = sum(count - 1 for count in received.values())
+        received = Counter(
+            (each.header("webhook-id") or "", self.paths[_path(each)]) for each in self.customer.accepted
+        )
+        doubled = Counter({key: count - 1 for key, count in received.items() if count > 1})
         lost = self._lost(deliveries, received)
-        self._write(deliveries=len(deliveries), lost=len(lost), duplicates=duplicates, letters=letters,
-                    allowed=duplicates_allowed)  # fmt: skip
+        self._write(deliveries, lost=lost, doubled=doubled, letters=letters, allowed=duplicates_allowed)
 
         assert lost == [], f"lost: {lost[:10]}; {self._describe()}"
         self._check_documents(deliveries)
@@ -265,7 +276,7 @@ class Trial:
         assert ends == Counter(statuses or {}), self._describe()
         assert letters == dead_letters
         self._check_requests(signatures_may_be_old=signatures_may_be_old)
-        assert duplicates <= duplicates_allowed, [key for key, count in received.items() if count > 1][:10]
+        assert doubled.total() <= duplicates_allowed, list(doubled)[:10]
         for router in self.routers:
             router.assert_log_is_clean()
 
@@ -275,13 +286,12 @@ class Trial:
     def _lost(self, deliveries: list[dict[str, Any]], received: Counter[tuple[str, str]]) -> list[tuple[str, str]]:
         """What had to be delivered, or to end visibly, and did neither."""
         by_key = {(each["event_id"], each["webhook_id"]): each for each in deliveries}
-        paths = {webhook: path for path, webhook in self.paths.items()}
 
         def is_accounted_for(event_id: str, webhook_id: str) -> bool:
             found = by_key.get((event_id, webhook_id))
             if found is None or found["status"] not in TERMINAL:
                 return False
-            return found["status"] != "delivered" or (paths[webhook_id], event_id) in received
+            return found["status"] != "delivered" or (event_id, webhook_id) in received
 
         return sorted(pair for pair in self.expected if not is_accounted_for(*pair))
 
@@ -312,22 +322,58 @@ class Trial:
             else:
                 verifier.verify(request.body, headers, json_parse=False)
 
-    def _write(self, *, deliveries: int, lost: int, duplicates: int, letters: int, allowed: int) -> None:
-        if self.rows is not None:
-            row = Row(
-                number=self.fault.number,
-                fault=self.fault.text,
-                events=len(self.confirmed),
-                deliveries=deliveries,
-                lost=lost,
-                duplicates=duplicates,
-                duplicates_allowed=allowed,
-                dead_letters=letters,
-                recover_seconds=self.recover_seconds,
-                recovered=self.recovered,
-                test=self.test,
-            )
+    def _write(
+        self,
+        deliveries: list[dict[str, Any]],
+        *,
+        lost: list[tuple[str, str]],
+        doubled: Counter[tuple[str, str]],
+        letters: int,
+        allowed: int,
+    ) -> None:
+        if self.rows is None:
+            return
+        shared: dict[str, Any] = {
+            "duplicates_allowed": allowed,
+            "dead_letters": letters,
+            "recover_seconds": self.recover_seconds,
+            "recovered": self.recovered,
+        }
+        whole = Row(
+            number=self.fault.number,
+            fault=self.fault.text,
+            events=len(self.confirmed),
+            deliveries=len(deliveries),
+            lost=len(lost),
+            duplicates=doubled.total(),
+            test=self.test,
+            **shared,
+        )
+        rows = [whole]
+        if self.parts:
+            rows = [self._row_of(part, deliveries, lost, doubled, shared) for part in self.parts]
+        for row in rows:
             write_row(self.rows, row)
+
+    def _row_of(
+        self,
+        part: Part,
+        deliveries: list[dict[str, Any]],
+        lost: list[tuple[str, str]],
+        doubled: Counter[tuple[str, str]],
+        shared: dict[str, Any],
+    ) -> Row:
+        kinds = {self.webhooks[each] for each in part.webhooks}
+        return Row(
+            number=part.fault.number,
+            fault=part.fault.text,
+            events=sum(event["type"] in kinds for event in self.confirmed.values()),
+            deliveries=sum(each["webhook_id"] in part.webhooks for each in deliveries),
+            lost=sum(webhook_id in part.webhooks for _, webhook_id in lost),
+            duplicates=sum(count for (_, webhook_id), count in doubled.items() if webhook_id in part.webhooks),
+            test=f"{self.test} {part.fault.number:g}",
+            **shared,
+        )
 
     def _describe(self) -> str:
         """For the text of a failure."""

@@ -89,9 +89,9 @@ async def test_what_waits_for_a_webhook_that_is_suspended_ends_without_resting_f
     suspended = replace(failing, suspension=Suspension(since=NOW, reason=SuspensionReason.FAILING))
     known = circuits()
     known.failed(claim(), failing)
-    news = [snapshot(failing), [changed(suspended)]]
+    definitions = FakeDefinitions(news=[snapshot(failing), [changed(suspended)]])
 
-    await DefinitionFollower(DefinitionBook(), FakeDefinitions(news=news), FakeDeliveries(), known)._follow()
+    await DefinitionFollower(DefinitionBook(), definitions, FakeDeliveries(), known)._follow()
 
     assert not known.is_failing(failing.id)
 
