@@ -158,6 +158,30 @@ async def test_switched_off_nothing_is_announced_and_nothing_waits_for_it(
     assert unpublished(platform) == 0
 
 
+async def test_what_ends_during_the_shutdown_is_told_before_it_is_over(own_platform: Platform, tmp_path: Path) -> None:
+    platform, account = own_platform, own_platform.enable_account()
+    stopping = asyncio.Event()
+
+    async def gone_at_the_end(exchange: Exchange) -> None:
+        await stopping.wait()
+        await exchange.send(GONE)
+
+    async with ScriptedServer(gone_at_the_end) as server, RouterProcess(platform, tmp_path) as router:
+        webhook_id = platform.define_webhook(account, to=server.url)
+        await router.takes_up_definitions()
+        async with listening(platform) as listener:
+            await platform.publish(make_event(account))
+            await server.received(1)
+            router.terminate()
+            await wait_for(lambda: '"stopping"' in router.log)
+            stopping.set()
+            assert await router.ended(within_seconds=45) == 0
+
+            await listener.hears("webhook.suspended", webhook_id=webhook_id)
+            await listener.hears("delivery.failed", webhook_id=webhook_id)
+    assert unpublished(platform) == 0
+
+
 @pytest.mark.slow
 async def test_a_crash_between_recording_and_publishing_loses_no_event(
     fragile_platform: Platform, own_rabbit: RabbitNode, tmp_path: Path

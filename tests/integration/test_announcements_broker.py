@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 import aio_pika
 import pytest
@@ -27,10 +29,11 @@ AT = datetime(2031, 1, 1, 12, 0, 0, 123_000, tzinfo=UTC)
 
 
 @asynccontextmanager
-async def announcing(url: str, exchange: str) -> AsyncIterator[RabbitAnnouncements]:
-    announcements = RabbitAnnouncements(
-        BrokerConfig(url=url, heartbeat_seconds=20, connect_timeout_seconds=10), exchange
-    )
+async def announcing(
+    url: str, exchange: str, *, connect_timeout_seconds: float = 10
+) -> AsyncIterator[RabbitAnnouncements]:
+    broker = BrokerConfig(url=url, heartbeat_seconds=20, connect_timeout_seconds=connect_timeout_seconds)
+    announcements = RabbitAnnouncements(broker, exchange)
     yield announcements
     await announcements.close()
 
@@ -231,3 +234,93 @@ async def test_an_alarm_blocks_what_is_published_until_it_is_over(
             assert await announcements.publish([last]) == wholly([last])
             while (await taken(queue)).message_id != last.id:
                 continue
+
+
+async def test_what_the_broker_refuses_is_not_confirmed_and_the_rest_is(
+    announcements: RabbitAnnouncements, rabbit: Broker, names: str
+) -> None:
+    """A full queue that refuses is how a broker says no to a publisher."""
+    await announcements.publish([])
+    async with await aio_pika.connect(rabbit.url) as connection:
+        full: dict[str, Any] = {"x-max-length": 1, "x-overflow": "reject-publish"}
+        queue = await (await connection.channel()).declare_queue(exclusive=True, arguments=full)
+        await queue.bind(f"{names}webhook-router", "delivery.failed")
+        await announcements.publish([delivery_failed("dlv_first")])
+        refused, told = delivery_failed("dlv_1"), webhook_announcement()
+
+        published = await announcements.publish([refused, told])
+
+        assert list(published.confirmed) == [told]
+        assert published.problem == "RabbitMQ refused a message (nack)"
+        await queue.purge()
+        assert await announcements.publish([refused]) == wholly([refused])
+
+
+async def test_a_broker_that_answers_nothing_is_given_up_in_time() -> None:
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(say_nothing, "127.0.0.1") as server:
+        port = server.sockets[0].getsockname()[1]
+        broker = BrokerConfig(
+            url=f"amqp://guest:guest@127.0.0.1:{port}/", heartbeat_seconds=20, connect_timeout_seconds=0.3
+        )
+        async with asyncio.timeout(30):
+            published = await RabbitAnnouncements(broker, "webhook-router").publish([delivery_failed("dlv_1")])
+
+    assert (list(published.confirmed), published.problem is None) == ([], False)
+
+
+async def test_confirms_that_are_lost_on_the_way_leave_the_batch_unconfirmed(
+    rabbit: Broker, names: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "CONFIRM_TIMEOUT_SECONDS", 0.5)
+    async with (
+        deaf_proxy(rabbit.url) as (url, deafen),
+        announcing(url, f"{names}deaf", connect_timeout_seconds=2) as announcements,
+    ):
+        assert (await announcements.publish([])).problem is None
+        async with bound_queue(rabbit.url, f"{names}deaf") as queue:
+            deafen()
+            failed = delivery_failed("dlv_1")
+            published = await announcements.publish([failed])
+
+            # The broker has it, and nobody knows.
+            assert (list(published.confirmed), published.problem is None) == ([], False)
+            assert (await taken(queue)).message_id == failed.id
+    async with await aio_pika.connect(rabbit.url) as connection:
+        await (await connection.channel()).exchange_delete(f"{names}deaf")
+
+
+@asynccontextmanager
+async def deaf_proxy(url: str) -> AsyncIterator[tuple[str, Callable[[], None]]]:
+    """Another URL of a broker, and what makes everything that it says from then on vanish."""
+    target = urlsplit(url)
+    is_deaf = asyncio.Event()
+    pipes: set[asyncio.Task[None]] = set()
+
+    async def pipe(source: asyncio.StreamReader, sink: asyncio.StreamWriter, *, mutes: bool) -> None:
+        try:
+            while data := await source.read(65_536):
+                if not (mutes and is_deaf.is_set()):
+                    sink.write(data)
+        finally:
+            sink.close()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        back_reader, back_writer = await asyncio.open_connection(target.hostname, target.port)
+        for each in (pipe(reader, back_writer, mutes=False), pipe(back_reader, writer, mutes=True)):
+            task = asyncio.create_task(each)
+            pipes.add(task)
+            task.add_done_callback(pipes.discard)
+
+    server = await asyncio.start_server(serve, "127.0.0.1")
+    port = server.sockets[0].getsockname()[1]
+    try:
+        yield url.replace(f":{target.port}", f":{port}"), is_deaf.set
+    finally:
+        server.close()
+        for task in list(pipes):
+            task.cancel()
+        await asyncio.gather(*pipes, return_exceptions=True)
