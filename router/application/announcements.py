@@ -53,13 +53,14 @@ class Announcer:
         self._poked.set()
 
     async def run(self) -> None:
-        # The first turn also makes the exchange, so that whoever wants to know finds something to bind to.
-        await self.turn()
         while not self._stopping.is_set():
+            # The first turn also makes the exchange, so that whoever wants to know finds something to bind to.
+            await self.turn()
             await self._rest()
-            # While the broker is away, a stop need not wait for it: the outbox keeps what is left.
-            if not (self._stopping.is_set() and self._failures):
-                await self.turn()
+        # One that was under way when the stop came may have looked too early. While the broker is away there is no
+        # last one: the outbox keeps what is left.
+        if not self._failures:
+            await self.turn()
 
     @property
     def pause_seconds(self) -> float:

@@ -96,7 +96,10 @@ class FakeAnnouncements:
     problem: str | None = None
     confirms: int = 0
 
+    def on_publish(self) -> None: ...
+
     async def publish(self, announcements: Sequence[Announcement]) -> Published:
+        self.on_publish()
         self.batches.append(len(announcements))
         confirmed = announcements if self.problem is None else announcements[: self.confirms]
         self.sent += confirmed

@@ -106,6 +106,24 @@ async def test_a_poke_is_followed_by_a_turn_and_a_stop_by_a_last_one() -> None:
     assert len(world.broker.sent) == 2
 
 
+async def test_what_comes_into_the_outbox_during_the_last_turn_but_one_is_not_left_there() -> None:
+    world = World()
+    world.put()
+    late = [delivery_failed("dlv_late")]
+
+    def meanwhile() -> None:
+        if late:
+            world.outbox.put(late.pop())
+            world.announcer.poke()
+            world.announcer.stop()
+
+    world.broker.on_publish = meanwhile  # type: ignore[method-assign]
+
+    await world.announcer.run()
+
+    assert [each.id for each in world.broker.sent][1:] == [delivery_failed("dlv_late").id]
+
+
 # --- a broker that is away -------------------------------------------------------------------------
 
 
