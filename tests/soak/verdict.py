@@ -17,6 +17,8 @@ LEAST_LIFE_SECONDS: Final = 30
 """Shorter ones tell no slope."""
 LONGEST_ATTEMPT_SECONDS: Final = 11
 """What was sent earlier than this before a fault was over and recorded when it came."""
+AFTERMATH_SECONDS: Final = 15
+"""The length of a lease: what is sent later is sent as if the fault had not been."""
 DESCRIPTORS_TOLERANCE: Final = 32
 """What pools of connections may keep at the end that was not there at the beginning."""
 UNEXPLAINED: Final = "no fault"
@@ -110,11 +112,11 @@ def duplicates(receipts: Sequence[Receipt], incidents: Sequence[Incident]) -> Se
 
 
 def fault_at(moment: float, incidents: Sequence[Incident]) -> str:
-    """The fault that kept what was sent at `moment` from being recorded."""
-    for incident in incidents:
-        if incident.began - LONGEST_ATTEMPT_SECONDS <= moment <= incident.ended + (incident.recovery_seconds or 0):
-            return incident.fault
-    return UNEXPLAINED
+    """The fault that kept what was sent at `moment` from being recorded, or that it came soon after."""
+    spans = [(each.fault, each.began, each.ended + (each.recovery_seconds or 0)) for each in incidents]
+    during = (fault for fault, began, over in spans if began - LONGEST_ATTEMPT_SECONDS <= moment <= over)
+    soon_after = (f"after {fault}" for fault, _, over in spans if over < moment <= over + AFTERMATH_SECONDS)
+    return next(during, None) or next(soon_after, UNEXPLAINED)
 
 
 # --- growth ----------------------------------------------------------------------------------------

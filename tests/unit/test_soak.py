@@ -100,12 +100,21 @@ def test_attempts_must_increase() -> None:
     [
         ([receipt(99), receipt(104)], {"router killed": 1}),
         ([receipt(99, 1), receipt(120, 2)], {"router killed": 1}),
+        ([receipt(110), receipt(111)], {"after router killed": 1}),
         ([receipt(50), receipt(51)], {UNEXPLAINED: 1}),
         ([receipt(92, is_taken=False), receipt(104, is_taken=False)], {"router killed": 1}),
         ([receipt(99, 1, is_taken=False), receipt(104, 2)], {}),
         ([receipt(99), receipt(104, delivery_id="d2")], {}),
     ],
-    ids=["same attempt", "after a 200", "without a fault", "unanswered attempt", "retry", "another delivery"],
+    ids=[
+        "same attempt",
+        "after a 200",
+        "soon after",
+        "without a fault",
+        "unanswered attempt",
+        "retry",
+        "another delivery",
+    ],
 )
 def test_duplicates_are_told_with_the_fault_that_explains_them(
     receipts: list[Receipt], expected: dict[str, int]
