@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any
 
 from pymongo import ASCENDING, UpdateOne
 from pymongo.errors import BulkWriteError
@@ -19,13 +19,14 @@ from router.adapters.mongo.documents import (
     Document,
     StoredDocument,
     attempt_document,
+    delivery_document,
     event_document,
     first_claim,
     read_claim,
-    search_keys,
+    resting,
 )
 from router.adapters.mongo.driver import MAX_READ_TIME_MS, Database
-from router.adapters.mongo.due import DUE_FIELDS, resting, share_out, unchanged
+from router.adapters.mongo.due import DUE_FIELDS, share_out, unchanged
 from router.adapters.mongo.indexes import DELIVERIES, EVENTS
 from router.adapters.mongo.outbox import failed_entry
 from router.adapters.mongo.resilience import DUPLICATE_KEY, Persistent
@@ -37,8 +38,6 @@ from router.domain.matching import Verdict
 from router.domain.retry import Again, End
 from router.domain.webhook import WebhookId
 from router.ports import Claimed, Clock, Due, PlannedDelivery, PlannedEvent, Ration, Rest, Result
-
-_NO_LEASE: Final = {"owner": None, "fence": 0}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,8 +120,10 @@ class MongoDeliveries:
         self, deliveries: dict[DeliveryId, tuple[PlannedEvent, PlannedDelivery]], token: str
     ) -> set[DeliveryId]:
         """Ids of the deliveries that were there before."""
+        now = self._clock.now()
+        lease = {"owner": self._owner, "fence": 1, "token": token}
         documents = [
-            self._delivery_document(identity, plan, delivery, token)
+            delivery_document(identity, plan, delivery, now=now, lease=lease, expire_at=now + self._retention.log)
             for identity, (plan, delivery) in deliveries.items()
         ]
         return {documents[position]["_id"] for position in await _insert(self._deliveries, documents)}
@@ -134,43 +135,6 @@ class MongoDeliveries:
         }  # fmt: skip
         cursor = self._deliveries.find(ours, {"_id": 1}, max_time_ms=MAX_READ_TIME_MS)
         return {document["_id"] async for document in cursor}
-
-    def _delivery_document(
-        self, identity: DeliveryId, plan: PlannedEvent, delivery: PlannedDelivery, token: str
-    ) -> Document:
-        event, now = plan.event, self._clock.now()
-        ended = delivery.ended
-        document: Document = {
-            "_id": identity,
-            "event": event.key,
-            "account_id": event.account_id,
-            "webhook_id": delivery.webhook_id,
-            "event_id": event.event_id,
-            "event_type": event.type.value,
-            "event_name": event.name,
-            "call_id": event.call_id,
-            "user_id": event.user_id,
-            "search": search_keys(
-                event_id=event.event_id, call_id=event.call_id, user_id=event.user_id, numbers=event.number_keys
-            ),
-            "status": ended.status.value if ended else DeliveryStatus.PENDING.value,
-            "reason": ended.reason.value if ended and ended.reason else None,
-            "url": delivery.url,
-            "attempt_count": 0,
-            "attempts": [],
-            "next_attempt_at": None if ended else now,
-            "not_after": plan.not_after,
-            "created_at": event.received_at,
-            "completed_at": now if ended else None,
-            "lease": {"owner": self._owner, "fence": 1, "token": token} if delivery.leased else _NO_LEASE,
-        }
-        if ended:
-            document["expire_at"] = now + self._retention.log
-        elif delivery.rests_until is not None:
-            document |= resting(delivery.webhook_id, delivery.rests_until, plan.not_after)
-        else:
-            document["due_at"] = now + LEASE if delivery.leased else now
-        return document
 
     # --- claiming what is due ---
 

@@ -35,9 +35,10 @@ from router.domain.delivery import (
     Trigger,
 )
 from router.domain.event import AccountId, EventKey, EventType
+from router.domain.lease import LEASE
 from router.domain.matching import Verdict
 from router.domain.webhook import WebhookId
-from router.ports import MessageProperties, PlannedEvent, RawMessage, StoredDeadLetter, StoredEvent
+from router.ports import MessageProperties, PlannedDelivery, PlannedEvent, RawMessage, StoredDeadLetter, StoredEvent
 
 Document = dict[str, Any]
 StoredDocument = Mapping[str, Any]
@@ -131,6 +132,60 @@ def search_keys(
 
 
 # --- deliveries ------------------------------------------------------------------------------------
+
+
+_NO_LEASE: Document = {"owner": None, "fence": 0}
+
+
+def delivery_document(
+    identity: DeliveryId,
+    plan: PlannedEvent,
+    delivery: PlannedDelivery,
+    *,
+    now: datetime,
+    lease: Document,
+    expire_at: datetime,
+) -> Document:
+    """A delivery as it is first stored: with `lease` where it is this worker's, with `expire_at` where it is over."""
+    event, ended = plan.event, delivery.ended
+    document: Document = {
+        "_id": identity,
+        "event": event.key,
+        "account_id": event.account_id,
+        "webhook_id": delivery.webhook_id,
+        "event_id": event.event_id,
+        "event_type": event.type.value,
+        "event_name": event.name,
+        "call_id": event.call_id,
+        "user_id": event.user_id,
+        "search": search_keys(
+            event_id=event.event_id, call_id=event.call_id, user_id=event.user_id, numbers=event.number_keys
+        ),
+        "status": ended.status.value if ended else DeliveryStatus.PENDING.value,
+        "reason": ended.reason.value if ended and ended.reason else None,
+        "url": delivery.url,
+        "attempt_count": 0,
+        "attempts": [],
+        "next_attempt_at": None if ended else now,
+        "not_after": plan.not_after,
+        "created_at": event.received_at,
+        "completed_at": now if ended else None,
+        "lease": lease if delivery.leased else _NO_LEASE,
+    }
+    if ended:
+        document["expire_at"] = expire_at
+    elif delivery.rests_until is not None:
+        document |= resting(delivery.webhook_id, delivery.rests_until, plan.not_after)
+    else:
+        document["due_at"] = now + LEASE if delivery.leased else now
+    return document
+
+
+def resting(webhook_id: WebhookId, until: datetime, not_after: datetime | None) -> Document:
+    """The fields of a pending delivery that is not to be attempted before `until`; one that gets too old meanwhile is
+    looked at then. The webhook in `held` is what wakes it."""
+    due_at = min(until, not_after) if not_after is not None else until
+    return {"due_at": due_at, "next_attempt_at": due_at, "held": webhook_id}
 
 
 def attempt_document(attempt: Attempt) -> Document:

@@ -1,4 +1,4 @@
-"""Deliveries that are due, or rest until they are: the fields that say so, and who gets how many. Touches nothing."""
+"""Deliveries that are due: what is read of them before they are claimed, and who gets how many. Touches nothing."""
 
 from __future__ import annotations
 
@@ -20,13 +20,6 @@ DUE_FIELDS: Final = {
 def unchanged(found: StoredDocument) -> Document:
     """The filter that a delivery still meets if nobody took it since it was found."""
     return {"_id": found["_id"], "lease.fence": found["lease"]["fence"], "due_at": found["due_at"]}
-
-
-def resting(webhook_id: WebhookId, until: datetime, not_after: datetime | None) -> Document:
-    """The fields of a pending delivery that is not to be attempted before `until`; one that gets too old meanwhile is
-    looked at then. The webhook in `held` is what wakes it."""
-    due_at = min(until, not_after) if not_after is not None else until
-    return {"due_at": due_at, "next_attempt_at": due_at, "held": webhook_id}
 
 
 def share_out(
