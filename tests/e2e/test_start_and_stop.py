@@ -100,6 +100,7 @@ async def refused(router: RouterProcess, code: int) -> str:
         ({"ROUTER_NUMBERS__DEFAULT_COUNTRY": "XX"}, "numbers.default_country"),
         ({"ROUTER_AMQP__URL": "http://user:s3cret@127.0.0.1"}, "amqp.url"),
         ({"ROUTER_MONGO__URL": "mongodb://user:s3cret@"}, "mongo.url"),
+        ({"WEBHOOK_ROUTER_KILLPOINT": "nowhere=kill"}, "before_insert"),
     ],
     ids=str,
 )

@@ -24,7 +24,7 @@ async def die_and_start_again(trial: Trial, killpoint: str, *, events: int = 200
     router = await trial.start_router(killpoint=killpoint)
     async with trial.stream(per_second=200):
         await router.ended(within_seconds=60)
-        unrecorded = trial.unrecorded()
+        unrecorded = await trial.unrecorded()
         trial.heal()
         await router.start(**DISARMED)
         await trial.confirmed_count(events)
@@ -88,7 +88,7 @@ async def test_kill_again_and_again_in_the_same_backlog_loses_nothing(make_trial
     for killpoint in ("before_insert=kill", "between_inserts=kill", "before_ack=kill"):
         router.launch(WEBHOOK_ROUTER_KILLPOINT=killpoint)
         await router.ended(within_seconds=60)
-    unrecorded = trial.unrecorded()
+    unrecorded = await trial.unrecorded()
     trial.heal()
     await router.start(**DISARMED)
     await trial.check(duplicates_allowed=unrecorded)

@@ -183,7 +183,7 @@ async def test_stop_while_the_store_is_away_ends_in_time_and_loses_nothing(
         await asyncio.sleep(3)
         assert await router.ask_to_stop() == 0
         await own_store.start()
-        unrecorded = trial.unrecorded()
+        unrecorded = await trial.unrecorded()
         trial.heal()
         await router.start()
     # What could not be recorded is sent again: the one thing that a stop without its store may double.

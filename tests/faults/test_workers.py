@@ -85,7 +85,7 @@ async def test_survivor_takes_over_from_a_worker_that_was_killed(make_trial: Mak
     async with trial.stream(per_second=50):
         await trial.accepted_count(50)
         await dying.kill()
-        unrecorded = trial.unrecorded()
+        unrecorded = await trial.unrecorded()
         trial.heal()
         await asyncio.sleep(2)
     await trial.check(duplicates_allowed=unrecorded)
@@ -100,7 +100,7 @@ async def test_worker_that_slept_past_its_leases_doubles_only_what_was_in_flight
     async with trial.stream(per_second=50):
         await trial.accepted_count(50)
         sleeper.pause()
-        unrecorded = trial.unrecorded()
+        unrecorded = await trial.unrecorded()
         await asyncio.sleep(PAUSE_SECONDS)
         sleeper.go_on()
         trial.heal()
@@ -150,7 +150,7 @@ async def test_worker_process_that_is_killed_ends_its_router_and_loses_nothing(m
     router = await trial.start_router(command="serve --workers 2", killpoint="before_record=kill@5")
     async with trial.stream(per_second=50):
         assert await router.ended(within_seconds=90) != 0
-        unrecorded = trial.unrecorded()
+        unrecorded = await trial.unrecorded()
         trial.heal()
         await router.start(WEBHOOK_ROUTER_KILLPOINT="")
     await trial.check(duplicates_allowed=unrecorded)

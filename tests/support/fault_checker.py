@@ -38,6 +38,8 @@ from tests.support.router_process import Platform, RouterProcess, wait_for
 
 SETTLE_SECONDS: Final = 120.0
 PUBLISH_SECONDS: Final = 5.0
+ON_ITS_WAY_SECONDS: Final = 0.3
+"""What a router sent before it died is with the customer by then."""
 TERMINAL: Final = frozenset({"delivered", "failed", "expired", "cancelled"})
 KILLPOINT: Final = "WEBHOOK_ROUTER_KILLPOINT"
 DISARMED: Final = {KILLPOINT: ""}
@@ -239,8 +241,9 @@ class Trial:
 
     # --- the verdict ---
 
-    def unrecorded(self) -> int:
+    async def unrecorded(self) -> int:
         """Requests that the customer has, and that the store does not know of: what a crash now doubles at most."""
+        await asyncio.sleep(ON_ITS_WAY_SECONDS)
         over = {(each["event_id"], each["webhook_id"]) for each in self._deliveries() if each["status"] in TERMINAL}
         return sum((each.header("webhook-id"), self.paths[_path(each)]) not in over for each in self.customer.requests)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -84,6 +86,11 @@ def test_place_is_before_between_or_after(monkeypatch: pytest.MonkeyPatch, value
     with pytest.raises(KillpointReached):
         asyncio.run(part.admit([]))
     assert part.calls == calls
+
+
+def test_module_is_not_imported_where_the_variable_is_not_set() -> None:
+    look = "import sys, router.bootstrap.serve; sys.exit('router.bootstrap.killpoints' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", look], check=False).returncode == 0
 
 
 def test_nth_passage_alone_is_hit(monkeypatch: pytest.MonkeyPatch) -> None:
