@@ -249,10 +249,10 @@ async def test_slow_network_to_the_store_loses_and_doubles_nothing(make_trial: M
 # --- 20, 21, 28: writes that are and are not -------------------------------------------------------
 
 
-@pytest.mark.quick
 @pytest.mark.fault(20, "`{command}` into `{collection}` applied, its reply lost; five times")
 @pytest.mark.parametrize(
-    ("command", "collection"), [("insert", "events"), ("insert", "deliveries"), ("update", "deliveries")]
+    ("command", "collection"),
+    [("insert", "events"), pytest.param("insert", "deliveries", marks=pytest.mark.quick), ("update", "deliveries")],
 )
 async def test_write_whose_reply_is_lost_is_done_once(make_trial: MakeTrial, command: str, collection: str) -> None:
     trial = await make_trial()
@@ -269,9 +269,8 @@ async def test_write_whose_reply_is_lost_is_done_once(make_trial: MakeTrial, com
         await trial.check()
 
 
-@pytest.mark.quick
 @pytest.mark.fault(21, "write concern error {code}: written, not yet by the majority; six writes")
-@pytest.mark.parametrize("code", [64, 91])
+@pytest.mark.parametrize("code", [pytest.param(64, marks=pytest.mark.quick), 91])
 async def test_write_that_the_majority_did_not_confirm_is_repeated(
     make_trial: MakeTrial, own_store: BreakableStore, code: int
 ) -> None:
@@ -336,15 +335,36 @@ async def test_store_that_refuses_writes_is_waited_for_and_nothing_is_parked(
     await trial.check(dead_letters=0)
 
 
+@pytest.mark.fault(22, "store's disk full for 8 s: every command fails, until it is started again with room")
+async def test_store_on_a_full_disk_is_waited_for_and_nothing_is_parked(
+    make_trial: MakeTrial, own_store: BreakableStore
+) -> None:
+    trial = await make_trial(store=own_store)
+    trial.define_webhook()
+    router = await trial.start_router()
+    async with trial.stream(per_second=50), probing(router):
+        await trial.confirmed_count(50)
+        own_store.fill_disk()
+        await wait_for(lambda: is_not_ready(router), within_seconds=20)
+        used, lines = cpu_seconds(router), len(router.log.splitlines())
+        await asyncio.sleep(8)
+        assert cpu_seconds(router) - used < 0.3 * 8, "it spins"
+        assert len(router.log.splitlines()) - lines < 100
+        await own_store.kill()
+        await own_store.start()
+        trial.heal()
+        await trial.confirmed_count(len(trial.confirmed) + 20)
+    await trial.check(dead_letters=0)
+
+
 # --- 24: definitions -------------------------------------------------------------------------------
 
 
-@pytest.mark.quick
 @pytest.mark.fault(24, "change stream: {what}; a webhook is paused meanwhile")
 @pytest.mark.parametrize(
     ("what", "data"),
     [
-        ("history lost (286)", {"errorCode": 286}),
+        pytest.param("history lost (286)", {"errorCode": 286}, marks=pytest.mark.quick),
         ("invalidated cursor (43)", {"errorCode": 43}),
         ("connection closed", {"closeConnection": True}),
     ],

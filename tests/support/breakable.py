@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
 import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -71,6 +72,11 @@ class BreakableStore:
 
     def thaw(self) -> None:
         os.kill(self.pid, signal.SIGCONT)
+
+    def fill_disk(self) -> None:
+        """No file of it may be written any more, as on a full disk: it gives up, and only a start anew mends it."""
+        _, hard = resource.prlimit(self.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(self.pid, resource.RLIMIT_FSIZE, (0, hard))
 
     async def close(self) -> None:
         if self._store is not None:
