@@ -7,7 +7,6 @@ router waits for nothing and a busy one writes few, large batches.
 from __future__ import annotations
 
 import time
-import traceback
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final
@@ -36,6 +35,7 @@ from router.ports import (
     Source,
 )
 from router.telemetry.metrics import Metrics
+from router.telemetry.redact import place_of
 
 log = structlog.get_logger("router.ingest")
 
@@ -114,9 +114,7 @@ class Ingest:
             try:
                 return self._plan(event, born_at)
             except Exception as error:
-                # Where it raised, and not what it says: the text may quote the event.
-                where = "".join(traceback.format_tb(error.__traceback__))
-                log.error("handler_raised", error=type(error).__name__, tried=tried, where=where, source=event.source)
+                log.error("handler_raised", tried=tried, source=event.source, **_of(error))
         return Rejection(
             reason=RejectionReason.HANDLER_ERROR, detail=f"planning it raised {HANDLER_TRIES} times; see the log"
         )
@@ -172,10 +170,10 @@ class Ingest:
         reserved = [delivery.webhook_id for plan in planned for delivery in plan.deliveries if delivery.leased]
         try:
             claims = await self._deliveries.admit(planned)
-        except Exception:
+        except Exception as error:
             for webhook_id in reserved:
                 self._lanes.unreserve(webhook_id)
-            log.exception("batch_refused", events=len(planned))
+            log.error("batch_refused", events=len(planned), **_of(error))
             if len(planned) == 1:
                 await self._park(planned[0].event, batch, _REFUSED)
             else:
@@ -224,3 +222,8 @@ class Ingest:
         """An event that cannot be handled for what it is must not stop the others: it becomes a dead letter."""
         raw = next(item.raw for item in batch if item.content is event)
         await self._bury([DeadLetter(raw=raw, rejection=rejection)])
+
+
+def _of(error: Exception) -> dict[str, str]:
+    """What is logged of an exception that was raised over events, whose text may quote them."""
+    return {"error": type(error).__name__, "where": place_of(error)}

@@ -7,6 +7,7 @@ This is the last line of defence and not the first, which is not to log such a v
 from __future__ import annotations
 
 import re
+import traceback
 from collections.abc import Iterable, Mapping, Set
 from datetime import UTC, datetime
 from enum import Enum
@@ -20,6 +21,13 @@ MAX_DEPTH: Final = 8
 """Levels of nesting that are kept."""
 MIN_NUMBER_DIGITS: Final = 8
 """Fewer digits are no full phone number: extensions, short codes, counters."""
+
+
+def place_of(error: BaseException) -> str:
+    """Where an exception was raised, as a traceback has it, without its text: that of one raised over an event or a
+    document may quote it."""
+    return "".join(traceback.format_tb(error.__traceback__))
+
 
 # What every match of the pattern below holds some part of: nearly all texts end here, in a third of the time.
 _SUSPECT = re.compile(r"://|[?#+]|%2|wh[sr]|[eE](?:arer|ARER) |0[\d .\-\u00a0\u202f]{9}")

@@ -229,8 +229,13 @@ async def test_an_event_that_the_store_refuses_is_parked_and_the_others_go_on() 
     world = World(snapshot(webhook()))
     world.deliveries.refuses = {"evt_2"}
 
-    source = await world.take_in([intake("evt_1"), intake("evt_2"), intake("evt_3")])
+    with capture_logs() as log:
+        source = await world.take_in([intake("evt_1"), intake("evt_2"), intake("evt_3")])
 
+    refused = [line for line in log if line["event"] == "batch_refused"]
+    assert [(line["events"], line["error"]) for line in refused] == [(3, "ValueError"), (1, "ValueError")]
+    # The store's text quotes what it refuses.
+    assert "this event cannot be stored" not in str(log).replace('raise ValueError("this event cannot be stored")', "")
     assert [plan.event.event_id for plan in world.deliveries.admitted] == ["evt_1", "evt_3"]
     assert [letter.rejection.reason for letter in world.letters.letters] == [RejectionReason.HANDLER_ERROR]
     assert len(source.settled) == 3

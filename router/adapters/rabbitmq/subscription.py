@@ -31,6 +31,7 @@ from router.domain.errors import ConfigurationRefused, DependencyUnavailable, Ro
 from router.domain.event import Event, Rejection, RejectionReason
 from router.domain.freshness import PublisherClock
 from router.ports import Intake, RawMessage
+from router.telemetry.redact import place_of
 
 log = structlog.get_logger("router.amqp")
 
@@ -278,9 +279,9 @@ class Subscription:
     def _decode(self, raw: RawMessage) -> Event | Rejection:
         try:
             return decode(raw, self.source.decoding)
-        except Exception:
+        except Exception as error:
             # It would otherwise stay unsettled, and be acknowledged unread together with a later one.
-            log.exception("decoding_raised", source=self.source.name)
+            log.error("decoding_raised", source=self.source.name, error=type(error).__name__, where=place_of(error))
             return Rejection(reason=RejectionReason.HANDLER_ERROR, detail="decoding failed; see the log")
 
     def settled(self, channel: AbstractChannel, count: int) -> None:
