@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Mapping
+from functools import partial
 from importlib import import_module
 from typing import Final
 
 from router import __version__
+from router.adapters.http.connector import name_resolver
 from router.adapters.http.sender import HttpSender
 from router.adapters.mongo.clocks import MongoPublisherClocks
 from router.adapters.mongo.dead_letters import MongoDeadLetters
@@ -100,6 +102,7 @@ class Worker:
         self.sender = HttpSender(
             convert.egress_policy(settings),
             connect_timeout=convert.connect_timeout(settings),
+            resolver=partial(name_resolver, settings.egress.resolvers),
             now=store.clock.now,
             on_refusal=lambda rule: metrics.egress_refusals.labels(rule.value).inc(),
         )

@@ -20,6 +20,7 @@ from router.settings.values import (
     DatabaseName,
     KeyedError,
     MongoUrl,
+    NameServer,
     Port,
     Token,
 )
@@ -79,6 +80,8 @@ class EgressSettings(Section):
     """Whether a webhook's URL must be https, `true` or `false`."""
     deny_ports: Annotated[tuple[Port, ...], Field(max_length=65536)] = DEFAULT_DENY_PORTS
     """TCP ports that are never dialled, each 0 to 65535. The list replaces the default."""
+    resolvers: Annotated[tuple[NameServer, ...], Field(max_length=10)] = ()
+    """Name servers for customers' names, by address, in order: `10.0.0.53`, `[fd00::53]:5353`; none: the system's."""
 
 
 Timeout = Annotated[float, Field(ge=0.1, le=300), NUMBER]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from ipaddress import ip_address
 from typing import Annotated, Final
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
@@ -21,6 +22,7 @@ from router.domain.fields import parse_path
 EMBEDDED: Final = "embedded"
 """The value of `mongo.url` that starts a local MongoDB-compatible server."""
 MIN_TOKEN_LENGTH: Final = 8
+MAX_PORT: Final = 65_535
 MAX_AMQP_NAME_BYTES: Final = 255
 """Exchange, queue and routing names are AMQP 0-9-1 short strings."""
 
@@ -121,8 +123,23 @@ def _read_allow_rule(value: object) -> AllowRule:
     return parse_allow_rule(value)
 
 
+def _check_name_server(value: str) -> str:
+    host, port = re.fullmatch(r"\[(.*)\](?::(\d+))?|(.*)", value).group(1, 2)  # type: ignore[union-attr]
+    if host is None:  # no brackets, so what follows a single colon is a port
+        host, _, port = value.partition(":") if value.count(":") == 1 else (value, "", None)
+    try:
+        address = ip_address(host)
+    except ValueError:
+        raise ValueError("must be an address like 10.0.0.53, 10.0.0.53:5353 or [fd00::53]:5353") from None
+    if port is not None and not (port.isdigit() and 1 <= int(port) <= MAX_PORT):
+        raise ValueError("must have a port of 1 to 65535, or none")
+    shown = f"[{address}]" if address.version == 6 and port else str(address)
+    return f"{shown}:{int(port)}" if port else shown
+
+
 Allow = Annotated[AllowRule, BeforeValidator(_read_allow_rule)]
-Port = Annotated[int, Field(ge=0, le=65535), NUMBER]
+NameServer = Annotated[str, AfterValidator(_check_name_server)]
+Port = Annotated[int, Field(ge=0, le=MAX_PORT), NUMBER]
 
 
 # ------------------------------------------------------------------------------------ places and names

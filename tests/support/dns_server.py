@@ -3,7 +3,8 @@
     async with ScriptedDns({"crm.example": ["127.0.0.1", "::1"]}) as dns:
         sender = HttpSender(policy, resolver=dns.resolver)
 
-A name that is not in the table does not exist; `SILENT` names get no reply, `BROKEN` ones SERVFAIL.
+A name that is not in the table does not exist; `SILENT` names get no reply, `BROKEN` ones SERVFAIL. Names in `delays`
+are answered after so many seconds.
 """
 
 from __future__ import annotations
@@ -24,11 +25,12 @@ ANY_NAME: Final = "*"
 class ScriptedDns(asyncio.DatagramProtocol):
     """See the module. `table` may be changed while it runs; replies may not be cached."""
 
-    def __init__(self, table: Mapping[str, Sequence[str] | str]) -> None:
+    def __init__(self, table: Mapping[str, Sequence[str] | str], *, port: int = 0) -> None:
         self.table = dict(table)
+        self.delays: dict[str, float] = {}
         self.queries: list[str] = []
         self.asked = asyncio.Event()
-        self.port = 0
+        self.port = port
 
     def resolver(self, timeout_seconds: float = 0.5) -> AbstractResolver:
         """A resolver that asks this server, once."""
@@ -36,7 +38,7 @@ class ScriptedDns(asyncio.DatagramProtocol):
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
-        self._transport, _ = await loop.create_datagram_endpoint(lambda: self, local_addr=("127.0.0.1", 0))
+        self._transport, _ = await loop.create_datagram_endpoint(lambda: self, local_addr=("127.0.0.1", self.port))
         self.port = self._transport.get_extra_info("sockname")[1]
         return self
 
@@ -50,7 +52,12 @@ class ScriptedDns(asyncio.DatagramProtocol):
         self.asked.set()
         entry = self.table.get(name, self.table.get(ANY_NAME))
         if entry != SILENT:
-            self._transport.sendto(_reply(query, entry).pack(), addr)
+            reply = _reply(query, entry).pack()
+            asyncio.get_running_loop().call_later(self.delays.get(name, 0), self._send, reply, addr)
+
+    def _send(self, reply: bytes, addr: tuple[str, int]) -> None:
+        if not self._transport.is_closing():
+            self._transport.sendto(reply, addr)
 
 
 def _reply(query: DNSRecord, entry: Sequence[str] | str | None) -> DNSRecord:

@@ -141,3 +141,36 @@ def test_allowed_network_is_refused(text: object, message: str) -> None:
     problem = problem_of("egress.allow", ["10.0.0.0/8", text])
     assert problem.key == "egress.allow[1]"
     assert message in problem.message
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("10.0.0.53", "10.0.0.53"),
+        ("10.0.0.53:5353", "10.0.0.53:5353"),
+        ("fd00::53", "fd00::53"),
+        ("[fd00::53]", "fd00::53"),
+        ("[FD00:0::53]:53", "[fd00::53]:53"),
+    ],
+)
+def test_name_server_is_an_address_with_or_without_a_port(text: str, kept: str) -> None:
+    assert load("egress.resolvers", [text]).egress.resolvers == (kept,)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "must be an address"),
+        ("dns.example", "must be an address"),
+        ("10.0.0", "must be an address"),
+        ("10.0.0.53,10.0.0.54", "must be an address"),
+        ("10.0.0.53:", "must have a port"),
+        ("10.0.0.53:0", "must have a port"),
+        ("[fd00::53]:65536", "must have a port"),
+        ("[10.0.0.53", "must be an address"),
+    ],
+)
+def test_name_server_is_refused(text: str, message: str) -> None:
+    problem = problem_of("egress.resolvers", [text])
+    assert problem.key == "egress.resolvers[0]"
+    assert message in problem.message

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+from collections.abc import Sequence
 from functools import partial
 from typing import Final, cast
 
@@ -50,9 +51,10 @@ class BoundedResolver(AbstractResolver):
         await self._inner.close()
 
 
-def system_resolver() -> AbstractResolver:
-    """The system's name servers, asked on a thread of their own: none of the executor's few is held by a slow name."""
-    return BoundedResolver(AsyncResolver(timeout=DNS_TRY_SECONDS, tries=DNS_TRIES))
+def name_resolver(servers: Sequence[str] = ()) -> AbstractResolver:
+    """Asks `servers` (addresses, each with a port or without), or else the system's, on a thread of its own: none of
+    the executor's few is held by a slow name."""
+    return BoundedResolver(AsyncResolver(nameservers=servers or None, timeout=DNS_TRY_SECONDS, tries=DNS_TRIES))
 
 
 class GuardedConnector(aiohttp.TCPConnector):

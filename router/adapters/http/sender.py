@@ -19,7 +19,7 @@ from aiohttp.http import HttpProcessingError
 from yarl import URL
 
 from router.adapters.http.classify import classify
-from router.adapters.http.connector import GuardedConnector, client_tls, system_resolver
+from router.adapters.http.connector import GuardedConnector, client_tls, name_resolver
 from router.adapters.http.trail import TRAIL, Trail
 from router.domain.delivery import MAX_KEPT_RESPONSE_BYTES, AttemptError
 from router.domain.egress import EgressPolicy, EgressRule, check_url
@@ -48,7 +48,7 @@ class HttpSender:
         policy: EgressPolicy,
         *,
         connect_timeout: timedelta = CONNECT_TIMEOUT,
-        resolver: Callable[[], AbstractResolver] = system_resolver,
+        resolver: Callable[[], AbstractResolver] = name_resolver,
         tls: ssl.SSLContext | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         on_refusal: Callable[[EgressRule], None] = lambda _: None,
