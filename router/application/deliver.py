@@ -114,7 +114,7 @@ class Deliverer:
             # A bug of ours must not cost the delivery: its lease runs out and it is tried again.
             log.exception("attempt_raised", delivery_id=claim.delivery_id)
             self._circuits.let_go(claim)
-            self._lanes.forget(claim)
+            self._lanes.forget(self._lanes.current(claim))
             return
         finally:
             self._lanes.landed(claim)
@@ -124,7 +124,7 @@ class Deliverer:
             case Held(until=until):
                 self._recorder.hold(Rest(claim=claim, until=until))
             case None:
-                self._lanes.forget(claim)
+                self._lanes.forget(self._lanes.current(claim))
 
     async def _deliver(self, claim: Claim) -> Result | Held | None:
         """The result of attempting `claim`; None where it is no longer ours."""
@@ -133,6 +133,7 @@ class Deliverer:
         if webhook is None:
             # Another worker may have learnt of it earlier than we did.
             webhook = await self._definitions.fetch(claim.webhook_id)
+        claim = self._lanes.current(claim)
         if not self._lanes.holds(claim, now=time.monotonic()):
             return None
 

@@ -19,10 +19,16 @@ from router.domain.lease import LEASE, RENEW_BELOW
 class _Held:
     claim: Claim
     lease_until: float
+    is_busy: bool = False
+    """Its attempt is in flight, or the result is not recorded yet."""
 
 
 class Holdings:
-    """By delivery: of two claims of one, the later counts."""
+    """By delivery: of two claims of one, the later counts.
+
+    A worker may claim what it holds itself, where its lease ran out while the store stood still. Is the attempt under
+    way by then, the claim is only renewed in form: the result is recorded under the later one.
+    """
 
     def __init__(self) -> None:
         self._held: dict[DeliveryId, _Held] = {}
@@ -39,11 +45,27 @@ class Holdings:
         return [held.claim for held in self._held.values()]
 
     def add(self, claim: Claim, *, lease_until: float) -> None:
+        """Take in a claim that is to be attempted."""
+        self._put(claim, lease_until, is_busy=False)
+
+    def adopt(self, claim: Claim, *, lease_until: float) -> bool:
+        """Let `claim` take the place of one whose attempt is under way. False where there is none."""
         before = self._held.get(claim.delivery_id)
-        if before is not None:
-            self._count(before.claim, -1)
-        self._held[claim.delivery_id] = _Held(claim, lease_until)
-        self._count(claim, 1)
+        if before is None or not before.is_busy:
+            return False
+        self._put(claim, lease_until, is_busy=True)
+        return True
+
+    def begin(self, claim: Claim) -> None:
+        """The attempt begins."""
+        held = self._find(claim)
+        if held is not None:
+            held.is_busy = True
+
+    def current(self, claim: Claim) -> Claim:
+        """The claim under which this delivery is held now; `claim` itself where it is not."""
+        held = self._held.get(claim.delivery_id)
+        return held.claim if held is not None and held.is_busy else claim
 
     def forget(self, claim: Claim) -> None:
         """The claim is no longer ours. A later one of the same delivery stays."""
@@ -60,9 +82,17 @@ class Holdings:
         return held is not None and held.lease_until > now + margin.total_seconds()
 
     def to_renew(self, *, now: float) -> Sequence[Claim]:
-        """Claims whose lease runs out soon, and is not over yet."""
+        """Claims whose lease runs out soon.
+
+        One whose lease is over is lost, unless the attempt is under way: then it is worth a try to keep the delivery
+        from the others, if none of them has it yet.
+        """
         soon = now + RENEW_BELOW.total_seconds()
-        return [held.claim for held in self._held.values() if now < held.lease_until < soon]
+        return [
+            held.claim
+            for held in self._held.values()
+            if held.lease_until < soon and (held.is_busy or now < held.lease_until)
+        ]
 
     def renewed(self, claims: Sequence[Claim], *, at: float) -> None:
         for claim in claims:
@@ -71,6 +101,13 @@ class Holdings:
                 held.lease_until = at + LEASE.total_seconds()
 
     # --- inside ---
+
+    def _put(self, claim: Claim, lease_until: float, *, is_busy: bool) -> None:
+        before = self._held.get(claim.delivery_id)
+        if before is not None:
+            self._count(before.claim, -1)
+        self._held[claim.delivery_id] = _Held(claim, lease_until, is_busy)
+        self._count(claim, 1)
 
     def _find(self, claim: Claim) -> _Held | None:
         held = self._held.get(claim.delivery_id)

@@ -195,6 +195,8 @@ class Lanes:
         lane = self._lane(claim.webhook_id, claim.account_id, claim.event_type is EventType.CALL)
         if reserved:
             lane.reserved -= 1
+        if self._holdings.adopt(claim, lease_until=now + LEASE.total_seconds()):
+            return  # its attempt is under way
         self._holdings.add(claim, lease_until=now + LEASE.total_seconds())
         (lane.again if claim.attempt_count else lane.first).append(claim)
         if not reserved and lane.queued >= self._limits.queued_per_lane:
@@ -227,6 +229,10 @@ class Lanes:
         """Keep a claim that was recorded until its near retry at `until`; the store gave it a lease beyond that."""
         self._holdings.add(claim, lease_until=until + LEASE.total_seconds())
 
+    def current(self, claim: Claim) -> Claim:
+        """The claim under which a delivery that is being attempted is held by now."""
+        return self._holdings.current(claim)
+
     def forget(self, claim: Claim) -> None:
         """The claim is no longer ours. A later one of the same delivery stays."""
         self._holdings.forget(claim)
@@ -243,7 +249,7 @@ class Lanes:
         return self._holdings.has(claim, now=now, margin=margin)
 
     def to_renew(self, *, now: float) -> Sequence[Claim]:
-        """Claims whose lease runs out soon, and is not over yet."""
+        """Claims whose lease runs out soon."""
         return self._holdings.to_renew(now=now)
 
     def renewed(self, claims: Sequence[Claim], *, at: float) -> None:
@@ -325,6 +331,7 @@ class Lanes:
         claim = lane.take()
         self.handed_out += 1
         self._flights.take_off(claim, in_doubt=in_doubt)
+        self._holdings.begin(claim)
         lane.in_flight += 1
         if lane.waiting:
             self._make_ready(webhook_id, lane)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final
 
 import structlog
@@ -125,6 +126,7 @@ class Recorder:
         self._writing = 0
 
     async def _record(self, batch: Sequence[Result]) -> None:
+        batch = [replace(result, claim=self._lanes.current(result.claim)) for result in batch]
         try:
             lost = await self._deliveries.record(batch)
         except Exception:
@@ -139,6 +141,7 @@ class Recorder:
         await self._carry_on(batch, lost)
 
     async def _hold(self, held: Sequence[Rest]) -> None:
+        held = [replace(rest, claim=self._lanes.current(rest.claim)) for rest in held]
         await self._deliveries.hold(held)
         for rest in held:
             self._lanes.forget(rest.claim)
@@ -152,6 +155,9 @@ class Recorder:
         taken_over = {id(result) for result in lost}
         for result in batch:
             if id(result) in taken_over:
+                if self._lanes.current(result.claim).fence != result.claim.fence:
+                    self.put(result)  # it was ourselves who claimed it, while this was being written
+                    continue
                 self._lanes.forget(result.claim)
                 self._metrics.results_lost.inc()
                 log.warning("result_lost", delivery_id=result.claim.delivery_id)
@@ -169,5 +175,6 @@ class Recorder:
 
     def _rest(self, result: Result, again: Again) -> None:
         number = result.claim.attempt_count if result.attempt is None else result.attempt.number
-        delay = max(0.0, (again.at - self._clock.now()).total_seconds())
+        # Negative where recording took long: the store's lease counts from the time of the retry, and so does ours.
+        delay = (again.at - self._clock.now()).total_seconds()
         self._timers.add(result.claim, attempt_count=number, at=time.monotonic() + delay)

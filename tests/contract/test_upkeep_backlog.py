@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from itertools import cycle
 from typing import Any
 
 import pytest
@@ -11,10 +12,11 @@ import pytest_asyncio
 
 from router.adapters.mongo import upkeep as mongo_upkeep
 from router.adapters.mongo.driver import Database, DriverName, open_database
-from router.adapters.mongo.indexes import ensure_indexes
+from router.adapters.mongo.indexes import DUE_INDEX, ensure_indexes
 from router.adapters.mongo.resilience import Persistent, StoreHealth
 from router.adapters.mongo.upkeep import MongoUpkeep
 from router.domain.errors import DependencyUnavailable
+from router.domain.event import EventType
 from router.ports import Backlog
 
 NOW = datetime(2031, 1, 1, 12, tzinfo=UTC)
@@ -40,9 +42,12 @@ def upkeep(database: Database) -> MongoUpkeep:
 
 
 async def store(database: Database, *due: timedelta | None) -> None:
-    """Deliveries that are due so long ago, or over (None)."""
+    """Deliveries of all types in turn that are due so long ago, or over (None)."""
     await database["deliveries"].insert_many(
-        [{"_id": str(n), **({} if ago is None else {"due_at": NOW - ago})} for n, ago in enumerate(due)]
+        [
+            {"_id": str(n), "event_type": kind, **({} if ago is None else {"due_at": NOW - ago})}
+            for n, (ago, kind) in enumerate(zip(due, cycle(EventType), strict=False))
+        ]
     )
 
 
@@ -69,7 +74,7 @@ async def test_the_count_ends_at_its_bound(
 
 async def test_a_store_that_does_not_answer_is_told_at_once_and_not_waited_for(database: Database) -> None:
     # Without its index the question is an error; nothing else fails at once on a server that is there.
-    await database["deliveries"].drop_index("due")
+    await database["deliveries"].drop_index(DUE_INDEX)
 
     with pytest.raises(DependencyUnavailable):
         await MongoUpkeep(database, Persistent(StoreHealth())).backlog(NOW)

@@ -408,3 +408,23 @@ def test_claims_in_memory_are_bounded_over_all_lanes() -> None:
 
     assert under_test.room() == 0
     assert not under_test.reserve(webhook("another", account=AccountId("other")), 1)
+
+
+async def test_a_delivery_that_is_in_flight_is_not_attempted_again_by_the_worker_that_has_it() -> None:
+    under_test = lanes()
+    offer(under_test, numbered("a", 0))
+    first = await under_test.next()
+    assert first is not None
+    again = replace(first, fence=first.fence + 1)
+
+    offer(under_test, again)
+    waiting = asyncio.create_task(under_test.next())
+    await asyncio.sleep(0)
+
+    assert not waiting.done()
+    assert under_test.current(first) == again
+    under_test.landed(first)
+    under_test.forget(again)
+    assert (under_test.held, under_test.in_flight) == (0, 0)
+    under_test.close()
+    assert await waiting is None

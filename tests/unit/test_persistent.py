@@ -152,3 +152,22 @@ class Time:
 
     def __call__(self) -> float:
         return self.seconds
+
+
+def test_a_call_that_took_long_is_a_stall_now_and_then() -> None:
+    now = Time()
+    health = StoreHealth(now)
+    health.succeeded()
+    stalls, steady = [], []
+    for seconds, pause in (
+        (resilience.STALL_SECONDS - 0.1, 0),
+        (resilience.STALL_SECONDS, 0),
+        (60, resilience.STEADY_AFTER_SECONDS),  # a store that is always slow is worked with
+        (resilience.STALL_SECONDS, resilience.STALL_AGAIN_SECONDS),
+    ):
+        now.seconds += pause
+        stalls.append(health.took(seconds))
+        steady.append(health.is_steady)
+
+    assert stalls == [False, True, False, True]
+    assert steady == [True, False, True, False]

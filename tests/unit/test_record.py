@@ -366,3 +366,59 @@ async def test_a_failure_for_good_is_said_to_be_in_the_outbox_once_it_is_durable
     )
 
     assert world.announced == [5]
+
+
+# --- claims of our own while the store stood still ---------------------------------------------------
+
+
+async def test_a_result_is_recorded_under_the_claim_that_holds_the_delivery_by_now() -> None:
+    world = World()
+    first = await in_flight(world)
+    again = replace(first, fence=first.fence + 1)
+    world.lanes.offer(again, now=time.monotonic())
+    world.lanes.landed(first)
+
+    world.recorder.put(replace(result(), claim=first))
+    await world.finish()
+
+    assert [each.claim.fence for each in world.store.recorded] == [again.fence]
+    assert world.lanes.held == 0
+
+
+async def test_a_result_whose_delivery_we_claimed_while_it_was_written_is_written_again() -> None:
+    world = World()
+    first = await in_flight(world)
+    again = replace(first, fence=first.fence + 1)
+    world.lanes.landed(first)
+    world.store.lost = {first.delivery_id}
+
+    def claimed_meanwhile() -> None:
+        world.lanes.offer(again, now=time.monotonic())
+        if len(world.store.batches) == 2:
+            world.store.lost.clear()
+
+    world.store.on_write = claimed_meanwhile  # type: ignore[method-assign]
+    world.recorder.put(replace(result(), claim=first))
+    await world.finish()
+
+    assert [each.claim.fence for each in world.store.recorded] == [first.fence, again.fence]
+    assert world.count("webhook_router_results_lost_total") == 0
+    assert world.lanes.held == 0
+
+
+async def test_a_near_retry_that_was_recorded_late_is_held_no_longer_than_its_lease_in_the_store() -> None:
+    world = World()
+    world.clock.moment = SOON.at + LEASE
+
+    world.recorder.put(result("near", SOON, keep_lease=True))
+    await world.finish()
+
+    (kept,) = world.lanes.all_held()
+    assert not world.lanes.holds(kept, now=time.monotonic())
+
+
+async def in_flight(world: World) -> Claim:
+    world.lanes.offer(claim(), now=time.monotonic())
+    taken = await world.lanes.next()
+    assert taken is not None
+    return taken

@@ -18,6 +18,7 @@ DELIVERIES: Final = "deliveries"
 DEAD_LETTERS: Final = "dead_letters"
 PUBLISHER_CLOCKS: Final = "publisher_clocks"
 
+DUE_INDEX: Final = "due_by_type"
 OUTBOX_INDEX: Final = "announce"
 
 INDEX_CONFLICTS: Final = frozenset({85, 86})
@@ -45,13 +46,12 @@ INDEXES: Final[dict[str, list[IndexModel]]] = {
         _TTL,
     ],
     DELIVERIES: [
-        _index("due", ("due_at", ASCENDING), sparse=True),
-        # Behind a backlog, calls are found at once.
+        # By type, so that calls are found at once behind a backlog of records. Only what is pending has `due_at`.
         _index(
-            "due_calls",
+            DUE_INDEX,
             ("event_type", ASCENDING),
             ("due_at", ASCENDING),
-            partialFilterExpression={"event_type": "call", "due_at": {"$exists": True}},
+            partialFilterExpression={"due_at": {"$exists": True}},
         ),
         # Only what rests has the field; its value is the webhook that wakes it.
         _index("held", ("held", ASCENDING), sparse=True),

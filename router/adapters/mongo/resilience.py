@@ -32,6 +32,10 @@ MAX_WAIT_SECONDS: Final = 3.0
 STEADY_AFTER_SECONDS: Final = 5.0
 """After an outage, every worker has recorded what it had by then: more than the longest wait between two tries."""
 DUPLICATE_KEY: Final = 11_000
+STALL_SECONDS: Final = 3.0
+"""A call that took so long may have outlasted leases, although no call failed."""
+STALL_AGAIN_SECONDS: Final = 30.0
+"""A store that is always slow stalls no more often than that: it must still be worked with."""
 OF_THE_DOCUMENT: Final = frozenset(
     {2, 9, 14, 22, 52, 56, 57, 59, 72, 115, 121, 10_334, DUPLICATE_KEY, 17_280, 17_419, 17_420}
 )
@@ -47,6 +51,7 @@ class StoreHealth:
         self.down_since: float | None = None
         self._up_since: float | None = None
         self._seen: tuple[str, int | None] | None = None
+        self._stalled_at: float | None = None
 
     @property
     def is_up(self) -> bool:
@@ -55,7 +60,7 @@ class StoreHealth:
     @property
     def is_steady(self) -> bool:
         """Whether the last outage, if there was one, is long enough ago for every worker to have noticed its end."""
-        was_down = self._seen is not None
+        was_down = self._seen is not None or self._stalled_at is not None
         settled = self._up_since is not None and self._now() - self._up_since >= STEADY_AFTER_SECONDS
         return self.is_up and (settled or not was_down)
 
@@ -65,6 +70,15 @@ class StoreHealth:
         if not self.is_up:
             self._up_since = self._now()
         self.down_since = None
+
+    def took(self, seconds: float) -> bool:
+        """Note how long a call that succeeded took. True where it was a stall, after which claims have to wait."""
+        now = self._now()
+        if seconds < STALL_SECONDS or (self._stalled_at is not None and now - self._stalled_at < STALL_AGAIN_SECONDS):
+            return False
+        log.warning("store_stalled", seconds=round(seconds, 1))
+        self._stalled_at = self._up_since = now
+        return True
 
     def failed(self, error: BaseException) -> None:
         """Note a failure; one line in the log for each outage, and one more where its cause changes."""
@@ -99,6 +113,7 @@ class Persistent:
 
     async def __call__(self, call: Callable[[], Awaitable[T]]) -> T:
         """The result of `call`, repeated with growing, jittered waits. Raises only what repeating cannot mend."""
+        asked = time.monotonic()
         try:
             result = await call()
         except Exception as error:
@@ -106,12 +121,15 @@ class Persistent:
                 raise
             self.health.failed(error)
             result = await self._repeat(call)
+            asked = time.monotonic()
         self.health.succeeded()
+        self.health.took(time.monotonic() - asked)
         return result
 
     async def once(self, call: Callable[[], Awaitable[T]]) -> T:
         """The result of `call`, which has a better time to be repeated. Raises DependencyUnavailable while the store
-        is away."""
+        is away, and where it stood still meanwhile: what was found then may be outdated."""
+        asked = time.monotonic()
         try:
             result = await call()
         except Exception as error:
@@ -120,6 +138,8 @@ class Persistent:
             self.health.failed(error)
             raise DependencyUnavailable(f"MongoDB did not answer ({type(error).__name__})") from None
         self.health.succeeded()
+        if self.health.took(time.monotonic() - asked):
+            raise DependencyUnavailable("MongoDB stood still")
         return result
 
     async def _repeat(self, call: Callable[[], Awaitable[T]]) -> T:
