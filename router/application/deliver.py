@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from functools import lru_cache
 from math import ceil
 from typing import assert_never
@@ -22,6 +22,7 @@ from router.application.record import Recorder
 from router.domain.delivery import (
     MAX_KEPT_RESPONSE_BYTES,
     Attempt,
+    AttemptError,
     Claim,
     DeliveryReason,
     DeliveryStatus,
@@ -36,6 +37,7 @@ from router.domain.signing import sign
 from router.domain.webhook import Webhook, WebhookState
 from router.ports import Clock, DefinitionStore, OutgoingRequest, Rest, Result, Sender
 from router.telemetry.metrics import Metrics
+from router.telemetry.redact import place_of
 
 log = structlog.get_logger("router.deliveries")
 
@@ -110,9 +112,9 @@ class Deliverer:
     async def _handle(self, claim: Claim) -> None:
         try:
             result = await self._deliver(claim)
-        except Exception:
+        except Exception as error:
             # A bug of ours must not cost the delivery: its lease runs out and it is tried again.
-            log.exception("attempt_raised", delivery_id=claim.delivery_id)
+            _tell_bug(claim, error)
             self._circuits.let_go(claim)
             self._lanes.forget(self._lanes.current(claim))
             return
@@ -155,7 +157,7 @@ class Deliverer:
             self._metrics.first_attempt_delay.labels(claim.event_type.value).observe(max(0.0, delay))
 
         started = time.monotonic()
-        answer = await self._sender.send(self._request(claim, webhook, number, schedule.timeout))
+        answer = await self._send(claim, webhook, number)
         duration = time.monotonic() - started
 
         answer = self._brake.judge(_host_of(webhook.url), answer)
@@ -186,6 +188,14 @@ class Deliverer:
         keep = isinstance(after, Again) and after.at - self._clock.now() <= HOLD_IN_MEMORY
         return Result(claim=claim, attempt=attempt, next=after, url=webhook.url, keep_lease=keep)
 
+    async def _send(self, claim: Claim, webhook: Webhook, number: int) -> SendResult:
+        try:
+            return await self._sender.send(self._request(claim, webhook, number))
+        except Exception as error:
+            # A bug of ours. It takes its course as a failure does, so that it ends some time and can be seen.
+            _tell_bug(claim, error)
+            return NoAnswer(error=AttemptError.OTHER, detail="the attempt raised; see the log")
+
     def _learn(self, claim: Claim, webhook: Webhook, outcome: Outcome) -> None:
         match outcome:
             case Outcome.DELIVERED:
@@ -197,7 +207,7 @@ class Deliverer:
             case _:
                 assert_never(outcome)
 
-    def _request(self, claim: Claim, webhook: Webhook, number: int, timeout: timedelta) -> OutgoingRequest:
+    def _request(self, claim: Claim, webhook: Webhook, number: int) -> OutgoingRequest:
         event_id = header_id(claim.event_id)
         timestamp = int(self._clock.wall())
         headers = {
@@ -213,6 +223,7 @@ class Deliverer:
         signature = sign(webhook.secrets, event_id, timestamp, claim.payload)
         if signature is not None:
             headers["webhook-signature"] = signature
+        timeout = self._schedules[claim.event_type].timeout
         return OutgoingRequest(url=webhook.url, headers=headers, body=claim.payload, timeout=timeout)
 
     def _tell(
@@ -258,6 +269,10 @@ def _withheld(claim: Claim, webhook: Webhook, *, is_open: bool, now: datetime) -
     if webhook.state is WebhookState.SUSPENDED:
         return _ended(claim, DeliveryStatus.FAILED, DeliveryReason.SUSPENDED)
     return None
+
+
+def _tell_bug(claim: Claim, error: Exception) -> None:
+    log.error("attempt_raised", delivery_id=claim.delivery_id, error=type(error).__name__, where=place_of(error))
 
 
 def _ended(claim: Claim, status: DeliveryStatus, reason: DeliveryReason) -> Result:

@@ -23,6 +23,7 @@ from router.domain.announcement import is_announced
 from router.domain.retry import Again, End
 from router.ports import Clock, DeliveryStore, Rest, Result
 from router.telemetry.metrics import Metrics
+from router.telemetry.redact import place_of
 
 log = structlog.get_logger("router.deliveries")
 
@@ -129,9 +130,9 @@ class Recorder:
         batch = [replace(result, claim=self._lanes.current(result.claim)) for result in batch]
         try:
             lost = await self._deliveries.record(batch)
-        except Exception:
+        except Exception as error:
             # One that the store refuses for what it is must not take the others with it.
-            log.exception("results_refused", results=len(batch))
+            log.error("results_refused", results=len(batch), error=type(error).__name__, where=place_of(error))
             if len(batch) == 1:
                 self._lanes.forget(batch[0].claim)  # its lease runs out, and it is attempted again
             else:

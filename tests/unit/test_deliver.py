@@ -20,7 +20,7 @@ from router.domain.event import EventType
 from router.domain.outcome import Answer, LocalFault, NoAnswer, SendResult
 from router.domain.retry import Again, End, Schedule
 from router.domain.webhook import Suspension, SuspensionReason, Webhook
-from router.ports import Rest, Result
+from router.ports import OutgoingRequest, Rest, Result
 from router.telemetry.metrics import Metrics
 from tests.support.fakes_delivery import (
     NOW,
@@ -377,3 +377,20 @@ async def test_while_the_brake_is_on_its_failures_are_no_attempts() -> None:
 
     assert [(result.attempt, type(result.next)) for result in results] == [(None, Again)]
     assert not world.circuits.is_failing(webhook().id)
+
+
+async def test_an_attempt_that_raises_each_time_takes_the_course_of_a_failure() -> None:
+    class Raising(FakeSender):
+        async def send(self, request: OutgoingRequest) -> SendResult:
+            raise ZeroDivisionError("https://crm.example/secret")
+
+    world = World()
+    world.deliverer._sender = Raising()
+
+    (first,) = await world.deliver(claim())
+    last = await world.deliverer._attempt(claim(attempt_count=2), webhook())
+
+    assert first.attempt is not None
+    assert first.attempt.error is AttemptError.OTHER
+    assert isinstance(first.next, Again)
+    assert last.next == End(status=DeliveryStatus.FAILED, reason=DeliveryReason.EXHAUSTED)
