@@ -202,6 +202,8 @@ class Worker:
 
         async def give_back() -> None:
             self.keeper.stop()
+            # A claim that was under way when the stop came is ours as soon as the store has it: it is given back too.
+            await supervisor.ended(self.poller)
             await self.deliveries.release(self.lanes.all_held())
 
         async def close() -> None:
