@@ -16,7 +16,6 @@ import pytest
 from tests.faults.conftest import MakeTrial
 from tests.support.breakable import BreakableStore
 from tests.support.customer import OK
-from tests.support.fault_checker import Trial
 from tests.support.fault_proxy import FaultProxy, Protocol
 from tests.support.http_server import Exchange, answer
 from tests.support.router_process import RouterProcess, wait_for
@@ -392,13 +391,10 @@ async def test_change_during_a_lost_stream_is_not_missed(
     own_store.stop_failing()
     trial.heal()
     del trial.webhooks[paused]
-    await trial.publish(10)
+    last = [event["id"] for event in await trial.publish(10)]
+    await trial.accepted_count(30)
+    # What was decided on before the pause was known is held, and goes on with it.
+    trial.platform.edit_webhook(paused, enabled=True)
     await trial.check()
-    await stays_untouched(trial, kept, paused)
-
-
-async def stays_untouched(trial: Trial, kept: str, paused: str) -> None:
-    """The last events went to the one webhook, and not to the paused one."""
-    last = list(trial.confirmed)[-10:]
     found = trial.platform.database.deliveries.find({"event_id": {"$in": last}}, {"webhook_id": 1})
-    assert {each["webhook_id"] for each in found} == {kept} != {paused}
+    assert {each["webhook_id"] for each in found} == {kept}
