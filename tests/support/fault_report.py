@@ -74,9 +74,10 @@ def table(rows: Sequence[Row]) -> str:
 
 def _line(row: Row) -> str:
     recovered = "–" if row.recover_seconds is None else f"{row.recover_seconds:.1f} s: {row.recovered}"
+    duplicates = f"**{row.duplicates}**" if row.duplicates > row.duplicates_allowed else row.duplicates
     return (
         f"| {row.number:g} | {row.fault} | {row.events} | {row.deliveries} | {row.dead_letters} | {row.lost} "
-        f"| {row.duplicates} | {row.duplicates_allowed} | {recovered} |"
+        f"| {duplicates} | {row.duplicates_allowed} | {recovered} |"
     )
 
 

@@ -44,10 +44,10 @@ def test_rows_come_back_in_the_order_of_the_list(tmp_path: Path) -> None:
 
 
 def test_table_has_a_line_per_row_and_their_sums() -> None:
-    lines = table([ROW, replace(ROW, recover_seconds=None)]).splitlines()
+    lines = table([ROW, replace(ROW, duplicates=4, recover_seconds=None)]).splitlines()
     assert lines[2] == "| 2 | ack lost | 10 | 20 | 0 | 0 | 1 | 3 | 1.3 s: last delivery |"
-    assert lines[3].endswith("| – |")
-    assert lines[4] == "| | **2 faults** | 20 | 40 | 0 | **0** | 2 | 6 | |"
+    assert lines[3].endswith("| **4** | 3 | – |")
+    assert lines[4] == "| | **2 faults** | 20 | 40 | 0 | **0** | 5 | 6 | |"
 
 
 def test_report_names_the_command_and_the_machine(tmp_path: Path) -> None:
