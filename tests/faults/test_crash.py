@@ -108,7 +108,6 @@ async def test_event_that_cannot_be_handled_is_parked_and_the_others_flow(make_t
     assert '"batch_refused"' in router.log
 
 
-@pytest.mark.xfail(reason="waits for bounded tries of an attempt that raises", strict=False)
 @pytest.mark.fault(13, "a bug of ours: attempting one delivery raises every time")
 async def test_delivery_that_cannot_be_attempted_ends_after_bounded_tries(make_trial: MakeTrial) -> None:
     trial = await make_trial()

@@ -110,7 +110,6 @@ async def test_step_down_under_load_records_nothing_twice(make_trial: MakeTrial,
 # --- 18: away --------------------------------------------------------------------------------------
 
 
-@pytest.mark.xfail(reason="waits for results to be recorded before their leases are claimed again", strict=False)
 @pytest.mark.fault(18, "store {how} for 25 s under load, attempts in flight")
 @pytest.mark.parametrize("how", ["killed (SIGKILL)", "frozen (SIGSTOP)"])
 async def test_store_that_is_away_stops_the_intake_and_loses_nothing(
@@ -308,7 +307,7 @@ async def test_connection_that_is_closed_on_a_write_is_repeated(
     ("code", "name"),
     [
         (14031, "OutOfDiskSpace"),
-        pytest.param(13, "Unauthorized", marks=pytest.mark.xfail(reason="waits for resilience", strict=False)),
+        (13, "Unauthorized"),
         (91, "ShutdownInProgress"),
         (112, "WriteConflict"),
         (8, "UnknownError"),

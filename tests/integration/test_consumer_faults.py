@@ -129,6 +129,27 @@ async def test_a_consumer_that_the_queue_forgot_is_deaf_and_begins_again(
     assert len(told(log, "consumer_deaf")) == 1
 
 
+async def test_a_consumer_of_a_queue_that_was_replaced_at_once_begins_again_after_a_silence(
+    node: RabbitNode, names: str, log: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The broker counts the messages of the new queue as delivered to the consumer of the old one, and tells nobody."""
+    monkeypatch.setattr(subscription, "SILENCE_SECONDS", 3.0)
+    source = own(CDR, names)
+    async with consuming(node.url, source) as consumer:
+        lost = consumer.connection
+        async with publisher(node.url) as channel:
+            await channel.queue_delete(source.queue)
+            again = await channel.declare_queue(source.queue, durable=True, arguments={"x-queue-type": "quorum"})
+            await again.bind(source.exchange, "#")
+        await publish(node.url, source, body(1))
+
+        await consumer.until_consuming_on_another(lost)
+
+        assert ids(await consumer.take(1)) == ["evt_1"]
+        assert consumer.source.status() == {source.name: True}
+    assert not told(log, "consumer_deaf")
+
+
 async def test_a_consumer_whose_messages_vanish_on_the_way_is_deaf_though_the_broker_answers(
     node: RabbitNode, names: str, log: list[Any]
 ) -> None:

@@ -47,6 +47,9 @@ MAX_SUBSCRIBE_SECONDS: Final = 12.0
 """What that time grows to, by try, for a broker that is slow and not silent."""
 PULSE_SECONDS: Final = 5.0
 PULSE_TIMEOUT_SECONDS: Final = 5.0
+SILENCE_SECONDS: Final = 300.0
+"""A consumer that has heard nothing for so long begins again. RabbitMQ 3.10 can count messages as delivered to one that
+never gets them, where a quorum queue was deleted and declared again at once; no question of a client shows that."""
 CLOSE_TIMEOUT_SECONDS: Final = 1.0
 CLOSE_GRACE_SECONDS: Final = 30.0
 """A connection that is lost is not waited for: its close goes on behind, for so long."""
@@ -110,6 +113,7 @@ class Subscription:
         self._arrivals = 0
         self._listener = Listener()
         self._link: _Link | None = None
+        self._heard_at = 0.0
         self._silent_tries = 0
         self._noted_at = float("-inf")
         self._stopping = False
@@ -123,14 +127,21 @@ class Subscription:
             except RouterError:
                 return  # only while stopping
             hearing = await self._until_lost(link)
-            self.is_alive = False
-            if not self._stopping:
-                where = {"source": self.source.name, "queue": self.source.queue}
-                if hearing is Hearing.DEAF:
-                    log.warning("consumer_deaf", **where)
-                else:
-                    log.warning("consumer_lost", **where, reason=link.reason)
+            # A quiet queue is no reason for alarm: the new consumer is there in a moment.
+            self.is_alive = link.reason == "silence"
+            self._tell_loss(link, hearing)
             await self._disconnect()
+
+    def _tell_loss(self, link: _Link, hearing: Hearing | None) -> None:
+        where = {"source": self.source.name, "queue": self.source.queue}
+        if self._stopping:
+            return
+        if link.reason == "silence":
+            log.debug("consumer_renewed", **where)
+        elif hearing is Hearing.DEAF:
+            log.warning("consumer_deaf", **where)
+        else:
+            log.warning("consumer_lost", **where, reason=link.reason)
 
     async def _subscribe_again_and_again(self) -> _Link:
         return await AsyncRetrying(
@@ -167,6 +178,7 @@ class Subscription:
             await self._disconnect()
             raise translate(error) from None
         self._silent_tries = 0
+        self._heard_at = time.monotonic()
         self.is_alive = True
         self.refusal, self.problem = None, ""
         self.ready.set()
@@ -227,6 +239,9 @@ class Subscription:
                 return None
             if self._stopping:
                 continue  # it was cancelled, and may still acknowledge
+            if self.unsettled == 0 and time.monotonic() - self._heard_at > SILENCE_SECONDS:
+                link.lose("silence")
+                return None
             hearing = self._listener.judge(pulse)
             self.is_alive = hearing is Hearing.WELL
             if hearing is Hearing.DEAF:
@@ -266,6 +281,7 @@ class Subscription:
         live = self._backlog <= 0 and self.unsettled < self.source.prefetch // 2
         self._backlog -= 1
         self._arrivals += 1
+        self._heard_at = time.monotonic()
         self.unsettled += 1
         raw = raw_message(message, self.source.name, self._now())
         content = _parked(times_returned(message)) or self._decode(raw)
