@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Final
 
 import structlog
@@ -60,14 +61,15 @@ class DefinitionBook:
         }
         if not before and not accounts_before:
             return []  # nothing was known, so nothing waits for this
-        changed = {webhook_id for webhook_id in before if before[webhook_id] != self._webhooks.get(webhook_id)}
+        now = self._webhooks
+        changed = {each for each, webhook in before.items() if _concerns_deliveries(webhook, now.get(each))}
         for account_id in snapshot.enabled_accounts:
             if not accounts_before.get(account_id, NO_ACCOUNT).webhooks_enabled:
                 changed.update(webhook.id for webhook in self.account(account_id).webhooks)
         return [(webhook_id, self._webhooks.get(webhook_id)) for webhook_id in changed]
 
     def apply(self, changes: Iterable[DefinitionChange]) -> list[tuple[WebhookId, Webhook | None]]:
-        """Take in changes. Returns the webhooks among them, and those of accounts among them, as they are now."""
+        """Take in changes. Returns the webhooks that changed, and those of accounts that did, as they are now."""
         changed: list[tuple[WebhookId, Webhook | None]] = []
         for change in changes:
             if change.account_id is not None:
@@ -75,8 +77,10 @@ class DefinitionBook:
                 self._put(_account(change.account_id, bool(change.webhooks_enabled), account.webhooks))
                 changed += [(webhook.id, webhook) for webhook in account.webhooks]
             if change.webhook_id is not None:
+                before = self._webhooks.get(change.webhook_id)
                 self._replace(change.webhook_id, change.webhook)
-                changed.append((change.webhook_id, change.webhook))
+                if _concerns_deliveries(before, change.webhook):
+                    changed.append((change.webhook_id, change.webhook))
         return changed
 
     def _replace(self, webhook_id: WebhookId, webhook: Webhook | None) -> None:
@@ -95,6 +99,14 @@ class DefinitionBook:
             self._accounts[account.id] = account
         else:
             self._accounts.pop(account.id, None)
+
+
+def _concerns_deliveries(before: Webhook | None, after: Webhook | None) -> bool:
+    """Whether deliveries that wait may go on or end now. That a webhook has begun to fail tells them nothing."""
+    if before is None or after is None:
+        return True
+    is_failing = after.failing_since is not None
+    return before != after and not (is_failing and replace(before, failing_since=after.failing_since) == after)
 
 
 def _account(account_id: AccountId, enabled: bool, webhooks: Iterable[Webhook]) -> Account:

@@ -143,11 +143,11 @@ class Lanes:
         return max(0, self._limits.held - len(self._holdings))
 
     def full(self) -> Collection[WebhookId]:
-        """Webhooks whose lane takes nothing more from the store."""
+        """Webhooks in good standing whose lane takes nothing more."""
         return [
             webhook_id
             for webhook_id, lane in self._lanes.items()
-            if lane.queued >= self._most_from_store(webhook_id, lane.is_urgent)
+            if lane.queued >= self._limits.queued_per_lane and not self._is_rationed(webhook_id)
         ]
 
     def ration(self, due: Due) -> int | None:
@@ -157,26 +157,25 @@ class Lanes:
             return 0
         if not self._is_rationed(due.webhook_id):
             return None
-        most = self._most_from_store(due.webhook_id, due.event_type is EventType.CALL)
+        is_dead = self._is_failing(due.webhook_id) and due.event_type is not EventType.CALL
+        places = self._failing_lane_places if is_dead else self._limits.in_flight_per_lane
         lane = self._lanes.get(due.webhook_id)
-        return max(0, most - (lane.queued if lane else 0))
+        return max(0, places - (lane.queued if lane else 0))
 
     def drained(self, *, except_for: Collection[WebhookId]) -> None:
         """The store holds nothing more that is due, but for these webhooks."""
         self._overflowed.intersection_update(except_for)
 
-    def _most_from_store(self, webhook_id: WebhookId, is_call: bool) -> int:
-        """How many claims may wait in a lane for more to be taken from the store."""
-        if not self._is_rationed(webhook_id):
-            return self._limits.queued_per_lane
-        is_dead = self._is_failing(webhook_id) and not is_call
-        return FAILING_LANE_PLACES if is_dead else self._limits.in_flight_per_lane
+    @property
+    def _failing_lane_places(self) -> int:
+        """None while what is in doubt has used up its share: more of it would wait here, with leases to renew."""
+        return 0 if self._is_doubt_exhausted else FAILING_LANE_PLACES
 
     def _places(self, webhook_id: WebhookId, *, is_call: bool) -> int:
         """Places left for what comes from the broker."""
         places = self._limits.queued_per_lane
         if self._is_failing(webhook_id) and not is_call:
-            places = min(places, FAILING_LANE_PLACES)
+            places = min(places, self._failing_lane_places)
         elif webhook_id in self._overflowed:
             places //= 2  # the other half is for older ones, which wait in the store
         lane = self._lanes.get(webhook_id)

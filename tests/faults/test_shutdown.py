@@ -65,7 +65,7 @@ async def test_stop_with_hundreds_in_flight_finishes_them_and_gives_the_rest_bac
     await wait_for(lambda: in_flight(trial) >= MANY_IN_FLIGHT)
     os.kill(router.pid, signal.Signals[name])
     await stop_in_time(router)
-    assert trial.unrecorded() == 0, "it was answered, and it is not written down"
+    assert await trial.unrecorded() == 0, "it was answered, and it is not written down"
     assert leased(trial) == 0, "somebody has to wait for a lease"
     assert len(trial.customer.requests) < len(trial.expected), "it did not stop, it finished"
     trial.customer.behave = lambda _: OK
@@ -113,7 +113,7 @@ async def test_stop_of_worker_processes_is_as_clean(make_trial: MakeTrial) -> No
     await wait_for(lambda: in_flight(trial) >= 32)
     router.terminate()
     await stop_in_time(router)
-    assert (trial.unrecorded(), leased(trial)) == (0, 0)
+    assert (await trial.unrecorded(), leased(trial)) == (0, 0)
     trial.customer.behave = lambda _: OK
     trial.heal()
     await router.start()
@@ -168,7 +168,7 @@ async def test_stop_while_the_store_stands_still_ends_in_time(
         took = time.monotonic() - began
     assert (code, took < STOP_SECONDS) == (0, True), f"exit code {code} after {took:.0f} s:\n{router.last_words}"
     own_store.thaw()
-    unrecorded = trial.unrecorded()
+    unrecorded = await trial.unrecorded()
     trial.customer.behave = lambda _: OK
     trial.heal()
     await router.start()
@@ -187,7 +187,7 @@ async def test_stop_while_the_store_is_gone_ends_in_time(make_trial: MakeTrial, 
     router.terminate()
     await stop_in_time(router)
     await own_store.start()
-    unrecorded = trial.unrecorded()
+    unrecorded = await trial.unrecorded()
     trial.customer.behave = lambda _: OK
     trial.heal()
     await router.start()
@@ -208,7 +208,7 @@ async def test_stop_while_the_broker_is_gone_finishes_what_is_in_flight(
     own_broker.kill()
     router.terminate()
     await stop_in_time(router)
-    assert (trial.unrecorded(), leased(trial)) == (0, 0)
+    assert (await trial.unrecorded(), leased(trial)) == (0, 0)
     await apart(own_broker.start)
     trial.customer.behave = lambda _: OK
     trial.heal()

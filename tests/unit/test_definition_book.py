@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -133,3 +134,16 @@ async def test_a_follower_that_is_stopped_ends() -> None:
     follower.stop()
 
     await running
+
+
+def test_that_a_webhook_began_to_fail_is_no_news_for_deliveries_and_that_it_works_again_is() -> None:
+    book = DefinitionBook()
+    well, failing = webhook(), webhook(failing_since=NOW)
+    book.load(snapshot(well))
+
+    assert book.apply([changed(failing)]) == []
+    assert book.webhook(well.id) == failing
+    assert book.load(snapshot(replace(failing, failing_since=NOW + timedelta(1)))) == []
+    assert book.apply([changed(replace(failing, enabled=False))]) == [(well.id, replace(failing, enabled=False))]
+    assert book.apply([changed(failing)]) == [(well.id, failing)]
+    assert book.apply([changed(well)]) == [(well.id, well)]

@@ -385,7 +385,21 @@ def test_a_webhook_that_fails_or_is_slow_is_rationed_at_the_store() -> None:
     assert under_test.ration(bad) == FAILING_LANE_PLACES - 1
     offer(under_test, numbered("bad", 1))
     assert under_test.ration(bad) == 0
-    assert list(under_test.full()) == ["bad"]
+    assert list(under_test.full()) == [], "what is beyond the ration is put off, and need not be named"
+
+
+async def test_a_webhook_that_fails_takes_nothing_in_while_the_share_of_what_is_in_doubt_is_used_up() -> None:
+    under_test = Lanes(LIMITS, is_failing=lambda webhook_id: webhook_id != "good")
+    due = Due(webhook_id=WebhookId("bad"), account_id=ACCOUNT, event_type=EventType.CDR)
+    offer(under_test, *(numbered(f"bad{n}", 0) for n in range(LIMITS.doubtful_in_flight)))
+    assert under_test.reserve(webhook("bad"), 1)
+    for _ in range(LIMITS.doubtful_in_flight):
+        await under_test.next()
+
+    assert not under_test.reserve(webhook("bad"), 1)
+    assert under_test.ration(due) == 0
+    assert under_test.reserve(webhook("good"), 1)
+    assert under_test.reserve(webhook("rings", event_type=EventType.CALL), 1)
 
 
 def test_an_account_may_hold_half_of_the_memory() -> None:

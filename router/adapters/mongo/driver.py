@@ -101,7 +101,6 @@ def open_database(url: str, name: str, driver: DriverName) -> Database:
         "connectTimeoutMS": CONNECT_TIMEOUT_MS,
         "socketTimeoutMS": SOCKET_TIMEOUT_MS,
         "appname": "webhook-router",
-        "retryWrites": True,
     }
     client_class: Any = AsyncIOMotorClient if driver == "motor" else AsyncMongoClient
     try:
