@@ -29,7 +29,7 @@ than the longest timeout of an attempt."""
 SHORTEST_REST: Final = timedelta(seconds=1)
 """While a probe is under way, the next delivery is looked at no sooner."""
 
-SHORTEST_PUT_OFF: Final = timedelta(seconds=5)
+SHORTEST_PUT_OFF: Final = timedelta(seconds=20)
 LONGEST_PUT_OFF: Final = timedelta(seconds=60)
 """How long deliveries rest that find no place in memory while their webhook fails and its circuit is closed."""
 

@@ -27,7 +27,8 @@ from router.telemetry.redact import place_of
 
 log = structlog.get_logger("router.deliveries")
 
-MAX_BATCH: Final = 200
+MAX_BATCH: Final = 50
+"""Results in one write. A store that works off a batch as a whole keeps new events waiting meanwhile."""
 GATHER_SECONDS: Final = 0.03
 """How long the first result of a batch waits for others: nobody is kept waiting by it, and the store is spared."""
 MAX_UNRECORDED: Final = 200

@@ -18,7 +18,7 @@ from router.ports import DeliveryStore, Due, Ration
 POLL_SECONDS: Final = 1.0
 """Between two polls, unless a webhook with a backlog has room again."""
 RENEW_SECONDS: Final = 2.0
-MAX_CLAIMED_AT_ONCE: Final = 200
+MAX_CLAIMED_AT_ONCE: Final = 50
 MAX_EXCLUDED: Final = 1_000
 """Full lanes named in a claim, so that queries do not grow without end; those beyond may be found in vain."""
 

@@ -7,12 +7,13 @@ from datetime import UTC, datetime, timedelta
 from itertools import cycle
 from typing import Any
 
+import pymongo
 import pytest
 import pytest_asyncio
 
 from router.adapters.mongo import upkeep as mongo_upkeep
 from router.adapters.mongo.driver import Database, DriverName, open_database
-from router.adapters.mongo.indexes import DUE_INDEX, ensure_indexes
+from router.adapters.mongo.indexes import ensure_indexes
 from router.adapters.mongo.resilience import Persistent, StoreHealth
 from router.adapters.mongo.upkeep import MongoUpkeep
 from router.domain.errors import DependencyUnavailable
@@ -20,6 +21,7 @@ from router.domain.event import EventType
 from router.ports import Backlog
 
 NOW = datetime(2031, 1, 1, 12, tzinfo=UTC)
+EXCEEDED_TIME_LIMIT = 262
 SECOND = timedelta(seconds=1)
 
 
@@ -72,9 +74,13 @@ async def test_the_count_ends_at_its_bound(
     assert await upkeep.backlog(NOW) == Backlog(4, NOW - SECOND)
 
 
-async def test_a_store_that_does_not_answer_is_told_at_once_and_not_waited_for(database: Database) -> None:
-    # Without its index the question is an error; nothing else fails at once on a server that is there.
-    await database["deliveries"].drop_index(DUE_INDEX)
-
-    with pytest.raises(DependencyUnavailable):
-        await MongoUpkeep(database, Persistent(StoreHealth())).backlog(NOW)
+async def test_a_store_that_does_not_answer_is_told_at_once_and_not_waited_for(
+    database: Database, mongo_client: pymongo.MongoClient[dict[str, object]]
+) -> None:
+    data = {"failCommands": ["find"], "errorCode": EXCEEDED_TIME_LIMIT, "appName": "webhook-router"}
+    mongo_client.admin.command({"configureFailPoint": "failCommand", "mode": "alwaysOn", "data": data})
+    try:
+        with pytest.raises(DependencyUnavailable):
+            await MongoUpkeep(database, Persistent(StoreHealth())).backlog(NOW)
+    finally:
+        mongo_client.admin.command({"configureFailPoint": "failCommand", "mode": "off"})

@@ -27,7 +27,7 @@ from router.adapters.mongo.documents import (
 )
 from router.adapters.mongo.driver import MAX_READ_TIME_MS, Database
 from router.adapters.mongo.due import DUE_FIELDS, share_out, unchanged
-from router.adapters.mongo.indexes import DELIVERIES, DUE_INDEX, EVENTS
+from router.adapters.mongo.indexes import DELIVERIES, EVENTS
 from router.adapters.mongo.outbox import failed_entry
 from router.adapters.mongo.resilience import DUPLICATE_KEY, Persistent
 from router.domain.announcement import is_announced
@@ -157,19 +157,22 @@ class MongoDeliveries:
         return Claimed(claims=there, drained=len(candidates) < limit)
 
     async def _find_due(self, limit: int, except_for: Collection[WebhookId]) -> list[StoredDocument]:
-        """The longest due first, behind the calls. Types are asked for one by one: so the index has them in order."""
+        """The longest due first, behind the calls."""
         due: Document = {"due_at": {"$lte": self._clock.now()}}
         if except_for:
             due["webhook_id"] = {"$nin": list(except_for)}
-        candidates: list[StoredDocument] = []
-        for event_type in EventType:
-            cursor = self._deliveries.find(
-                {"event_type": event_type.value, **due}, DUE_FIELDS, max_time_ms=MAX_READ_TIME_MS
-            )
-            oldest_first = cursor.sort([("due_at", ASCENDING)]).limit(limit).hint(DUE_INDEX)
-            candidates += [document async for document in oldest_first]
-        candidates.sort(key=lambda found: (found["event_type"] != EventType.CALL, found["due_at"]))
-        return candidates[:limit]
+        candidates = await self._find(due, limit)
+        if len(candidates) == limit:
+            # More is due than is taken now, and among it may be calls that ring. Found by going through what is due:
+            # an index of their own would be paid for at each write, and a backlog is the exception.
+            candidates = await self._find({"event_type": EventType.CALL.value, **due}, limit) + candidates
+        by_id = {found["_id"]: found for found in candidates}
+        calls_first = sorted(by_id.values(), key=lambda found: found["event_type"] != EventType.CALL)
+        return calls_first[:limit]
+
+    async def _find(self, due: Document, limit: int) -> list[StoredDocument]:
+        cursor = self._deliveries.find(due, DUE_FIELDS, max_time_ms=MAX_READ_TIME_MS)
+        return [document async for document in cursor.sort([("due_at", ASCENDING)]).limit(limit)]
 
     async def _take(
         self, taken: Sequence[StoredDocument], put_off: Sequence[tuple[StoredDocument, datetime]], token: str

@@ -18,7 +18,6 @@ DELIVERIES: Final = "deliveries"
 DEAD_LETTERS: Final = "dead_letters"
 PUBLISHER_CLOCKS: Final = "publisher_clocks"
 
-DUE_INDEX: Final = "due_by_type"
 OUTBOX_INDEX: Final = "announce"
 
 INDEX_CONFLICTS: Final = frozenset({85, 86})
@@ -46,13 +45,7 @@ INDEXES: Final[dict[str, list[IndexModel]]] = {
         _TTL,
     ],
     DELIVERIES: [
-        # By type, so that calls are found at once behind a backlog of records. Only what is pending has `due_at`.
-        _index(
-            DUE_INDEX,
-            ("event_type", ASCENDING),
-            ("due_at", ASCENDING),
-            partialFilterExpression={"due_at": {"$exists": True}},
-        ),
+        _index("due", ("due_at", ASCENDING), sparse=True),
         # Only what rests has the field; its value is the webhook that wakes it.
         _index("held", ("held", ASCENDING), sparse=True),
         _index("newest", *_NEWEST),

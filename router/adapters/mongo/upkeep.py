@@ -8,10 +8,9 @@ from typing import Final
 from pymongo.errors import PyMongoError
 
 from router.adapters.mongo.driver import MAX_READ_TIME_MS, Database
-from router.adapters.mongo.indexes import DELIVERIES, DUE_INDEX, EVENTS
+from router.adapters.mongo.indexes import DELIVERIES, EVENTS
 from router.adapters.mongo.resilience import Persistent
 from router.domain.errors import DependencyUnavailable
-from router.domain.event import EventType
 from router.ports import Backlog
 
 MAX_COUNTED_DUE: Final = 10_000
@@ -36,22 +35,15 @@ class MongoUpkeep:
         return count
 
     async def backlog(self, now: datetime) -> Backlog:
-        """Counted on the index of what is due, type by type, up to MAX_COUNTED_DUE."""
+        """Counted on the index `due`, up to MAX_COUNTED_DUE."""
+        due = {"due_at": {"$lte": now}}
         try:
-            of_types = [await self._backlog_of(event_type, now) for event_type in EventType]
+            first = await self._deliveries.find_one(
+                due, {"due_at": 1}, sort=[("due_at", 1)], max_time_ms=MAX_READ_TIME_MS
+            )
+            if first is None:
+                return Backlog(0, None)
+            count: int = await self._deliveries.count_documents(due, limit=MAX_COUNTED_DUE, maxTimeMS=MAX_READ_TIME_MS)
         except PyMongoError as error:
             raise DependencyUnavailable(f"MongoDB did not count what is due ({type(error).__name__})") from None
-        oldest = [first for _, first in of_types if first is not None]
-        return Backlog(min(sum(count for count, _ in of_types), MAX_COUNTED_DUE), min(oldest, default=None))
-
-    async def _backlog_of(self, event_type: EventType, now: datetime) -> tuple[int, datetime | None]:
-        due = {"event_type": event_type.value, "due_at": {"$lte": now}}
-        first = await self._deliveries.find_one(
-            due, {"due_at": 1}, sort=[("due_at", 1)], hint=DUE_INDEX, max_time_ms=MAX_READ_TIME_MS
-        )
-        if first is None:
-            return 0, None
-        count: int = await self._deliveries.count_documents(
-            due, limit=MAX_COUNTED_DUE, hint=DUE_INDEX, maxTimeMS=MAX_READ_TIME_MS
-        )
-        return count, first["due_at"]
+        return Backlog(count, first["due_at"])
