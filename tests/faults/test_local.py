@@ -143,11 +143,17 @@ async def test_lack_of_descriptors_is_no_attempt_of_anybody(make_trial: MakeTria
 
 # --- 44: many failing at once ----------------------------------------------------------------------
 
-WEBHOOKS, HEALTHY_SHARE = 500, 20
+WEBHOOKS, HEALTHY_SHARE = 1_000, 20
 EVENTS = 3
 
 
-@pytest.mark.fault(44, "500 webhooks, 95 % of them reset, refuse, hang or say 503, all at once")
+def is_pending(trial: Trial) -> bool:
+    deliveries = trial.platform.database.deliveries
+    there = deliveries.estimated_document_count()
+    return there < len(trial.expected) or deliveries.count_documents({"status": "pending"}, limit=1) > 0
+
+
+@pytest.mark.fault(44, "1,000 webhooks, 95 % of them reset, refuse, hang or say 503, all at once")
 async def test_hundreds_of_failing_endpoints_cost_the_few_healthy_ones_little(make_trial: MakeTrial) -> None:
     trial = await make_trial()
     (closed,) = free_ports(1)
@@ -178,7 +184,10 @@ async def test_hundreds_of_failing_endpoints_cost_the_few_healthy_ones_little(ma
     for _ in range(EVENTS):
         await trial.publish(1)
         await asyncio.sleep(2)
-    await trial.settled(within_seconds=180)
+    deadline = time.monotonic() + 150
+    while is_pending(trial) and time.monotonic() < deadline:
+        await asyncio.sleep(2)  # not more often: it is the store that counts
+    await trial.settled()
     grown = (process.memory_info().rss - at_start) / MEBIBYTE
     documents = list(trial.platform.database.deliveries.find({"webhook_id": {"$in": healthy}}))
     waits = sorted((each["completed_at"] - each["created_at"]).total_seconds() for each in documents)
