@@ -12,6 +12,7 @@ from typing import Final
 
 import structlog
 
+from router.application.flights import SLOW_SECONDS
 from router.domain.circuit import Circuit, after_failed_probe, after_failure, known_to_fail
 from router.domain.delivery import Claim, DeliveryId
 from router.domain.lease import HELD_RECHECK
@@ -29,14 +30,16 @@ than the longest timeout of an attempt."""
 SHORTEST_REST: Final = timedelta(seconds=1)
 """While a probe is under way, the next delivery is looked at no sooner."""
 
-SHORTEST_PUT_OFF: Final = timedelta(seconds=20)
-LONGEST_PUT_OFF: Final = timedelta(seconds=60)
-"""How long deliveries rest that find no place in memory while their webhook fails and its circuit is closed."""
+PUT_OFF: Final = timedelta(seconds=60)
+"""How long deliveries rest that find no place in memory while their webhook hangs and its circuit is closed. The first
+success wakes them, so it is no delay once the webhook works again."""
 
 
 @dataclass(slots=True)
 class _Entry:
     circuit: Circuit
+    hangs: bool = False
+    """The last attempt failed late, as by a timeout."""
     probe: DeliveryId | None = None
     """The delivery that is being attempted as the probe: the circuit is half open."""
     probe_since: datetime | None = None
@@ -60,6 +63,11 @@ class Circuits:
     def is_failing(self, webhook_id: WebhookId) -> bool:
         """Whether its last attempt failed."""
         return webhook_id in self._entries
+
+    def is_hanging(self, webhook_id: WebhookId) -> bool:
+        """Whether its last attempt failed, and took its time for it."""
+        entry = self._entries.get(webhook_id)
+        return entry is not None and entry.hangs
 
     def rests_until(self, webhook: Webhook) -> datetime | None:
         """When a new delivery of an open circuit may be looked at again; None where it may be attempted now."""
@@ -96,13 +104,14 @@ class Circuits:
         if entry is not None and entry.circuit.is_open:
             log.info("circuit_closed", webhook_id=webhook.id, account_id=webhook.account_id)
 
-    def failed(self, claim: Claim, webhook: Webhook) -> None:
+    def failed(self, claim: Claim, webhook: Webhook, *, after_seconds: float) -> None:
         now = self._clock.now()
         self._recovered.discard(webhook.id)
         entry = self._entries.get(webhook.id)
         if entry is None or entry.circuit.url != webhook.url:
             entry = _Entry(Circuit(url=webhook.url, failing_since=now, failures=0))
             self._entries[webhook.id] = entry
+        entry.hangs = after_seconds > SLOW_SECONDS
         was_open = entry.circuit.is_open
         if entry.probe == claim.delivery_id:
             entry.circuit = after_failed_probe(entry.circuit, now=now, jitter=self._jitter)
@@ -130,14 +139,11 @@ class Circuits:
         self._recovered.discard(webhook_id)
 
     def put_off_until(self, webhook_id: WebhookId) -> datetime:
-        """When a delivery may be looked at again that finds no place in memory: the longer its webhook fails, the
-        later, so that a backlog is looked at a few times and not without end."""
-        entry, now = self._entries.get(webhook_id), self._clock.now()
-        if entry is None:
-            return now + SHORTEST_PUT_OFF
-        if entry.circuit.is_open:
+        """When a delivery may be looked at again that finds no place in memory."""
+        entry = self._entries.get(webhook_id)
+        if entry is not None and entry.circuit.is_open:
             return self._slot(entry)
-        return now + min(max((now - entry.circuit.failing_since) / 2, SHORTEST_PUT_OFF), LONGEST_PUT_OFF)
+        return self._clock.now() + PUT_OFF
 
     # --- inside ---
 

@@ -162,7 +162,7 @@ class Deliverer:
 
         answer = self._brake.judge(_host_of(webhook.url), answer)
         classified = classify(answer)
-        self._learn(claim, webhook, classified.outcome)
+        self._learn(claim, webhook, classified.outcome, duration)
         after = decide(
             classified,
             attempt_number=number,
@@ -196,12 +196,12 @@ class Deliverer:
             _tell_bug(claim, error)
             return NoAnswer(error=AttemptError.OTHER, detail="the attempt raised; see the log")
 
-    def _learn(self, claim: Claim, webhook: Webhook, outcome: Outcome) -> None:
+    def _learn(self, claim: Claim, webhook: Webhook, outcome: Outcome, duration: float) -> None:
         match outcome:
             case Outcome.DELIVERED:
                 self._circuits.succeeded(webhook)
             case Outcome.RETRY:
-                self._circuits.failed(claim, webhook)
+                self._circuits.failed(claim, webhook, after_seconds=duration)
             case Outcome.BLOCKED | Outcome.NOT_AN_ATTEMPT | Outcome.GONE:  # what is gone is suspended, and not probed
                 self._circuits.let_go(claim)
             case _:

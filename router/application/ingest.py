@@ -159,7 +159,7 @@ class Ingest:
         else:
             rests_until = self._circuits.rests_until(webhook)
             leased = rests_until is None and self._lanes.reserve(webhook, len(event.payload))
-            if not leased and rests_until is None and self._circuits.is_failing(webhook.id):
+            if not leased and rests_until is None and self._circuits.is_hanging(webhook.id):
                 rests_until = self._circuits.put_off_until(webhook.id)
         return PlannedDelivery(
             webhook_id=webhook.id, url=webhook.url, leased=leased, rests_until=rests_until, ended=ended

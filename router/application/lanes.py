@@ -28,8 +28,9 @@ MAX_HELD_BYTES: Final = 64 * 1024 * 1024
 """Payload bytes in memory over all lanes; above it, deliveries wait in the store."""
 HELD_PER_PLACE: Final = 8
 """Claims in memory for each place in flight; an account may have half of them."""
-FAILING_LANE_PLACES: Final = 2
-"""Claims that wait in memory for a webhook whose last attempt failed: a dead one has no use for more."""
+HANGING_LANE_PLACES: Final = 2
+"""Claims that wait in memory for a webhook whose last attempt failed late: they would wait for long, each with a lease
+to renew."""
 DOUBTFUL_TURN: Final = 5
 """Of so many turns one goes to what is in doubt first, so that a flood of first attempts does not starve retries."""
 
@@ -88,17 +89,19 @@ class _Lane:
 
 class Lanes:
     """Times are monotonic seconds, from `now` where they are no arguments. `is_failing` knows the webhooks whose last
-    attempt failed."""
+    attempt failed, `is_hanging` those of them where it took its time."""
 
     def __init__(
         self,
         limits: LaneLimits,
         *,
         is_failing: Callable[[WebhookId], bool] = lambda _: False,
+        is_hanging: Callable[[WebhookId], bool] = lambda _: False,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._limits = limits
         self._is_failing = is_failing
+        self._is_hanging = is_hanging
         self._flights = Flights(now)
         self._lanes: dict[WebhookId, _Lane] = {}
         self._holdings = Holdings()
@@ -151,14 +154,14 @@ class Lanes:
         ]
 
     def ration(self, due: Due) -> int | None:
-        """How many more claims the store may hand out for a webhook that fails or is slow, or of an account that holds
+        """How many more claims the store may hand out for a webhook that hangs or is slow, or of an account that holds
         too much; None for any other."""
         if self._is_account_full(due.account_id):
             return 0
         if not self._is_rationed(due.webhook_id):
             return None
-        is_dead = self._is_failing(due.webhook_id) and due.event_type is not EventType.CALL
-        places = self._failing_lane_places if is_dead else self._limits.in_flight_per_lane
+        is_dead = self._is_hanging(due.webhook_id) and due.event_type is not EventType.CALL
+        places = self._hanging_lane_places if is_dead else self._limits.in_flight_per_lane
         lane = self._lanes.get(due.webhook_id)
         return max(0, places - (lane.queued if lane else 0))
 
@@ -167,22 +170,22 @@ class Lanes:
         self._overflowed.intersection_update(except_for)
 
     @property
-    def _failing_lane_places(self) -> int:
+    def _hanging_lane_places(self) -> int:
         """None while what is in doubt has used up its share: more of it would wait here, with leases to renew."""
-        return 0 if self._is_doubt_exhausted else FAILING_LANE_PLACES
+        return 0 if self._is_doubt_exhausted else HANGING_LANE_PLACES
 
     def _places(self, webhook_id: WebhookId, *, is_call: bool) -> int:
         """Places left for what comes from the broker."""
         places = self._limits.queued_per_lane
-        if self._is_failing(webhook_id) and not is_call:
-            places = min(places, self._failing_lane_places)
+        if self._is_hanging(webhook_id) and not is_call:
+            places = min(places, self._hanging_lane_places)
         elif webhook_id in self._overflowed:
             places //= 2  # the other half is for older ones, which wait in the store
         lane = self._lanes.get(webhook_id)
         return places - (lane.queued if lane else 0)
 
     def _is_rationed(self, webhook_id: WebhookId) -> bool:
-        return self._is_failing(webhook_id) or self._flights.is_slow(webhook_id)
+        return self._is_hanging(webhook_id) or self._flights.is_slow(webhook_id)
 
     def _is_account_full(self, account_id: AccountId) -> bool:
         return self._holdings.of_account(account_id) >= self._limits.held // 2
@@ -292,7 +295,7 @@ class Lanes:
             self._something_ready.set()
 
     def _is_in_doubt(self, webhook_id: WebhookId, lane: _Lane) -> bool:
-        return lane.is_retry_next or self._is_rationed(webhook_id)
+        return lane.is_retry_next or self._is_failing(webhook_id) or self._is_rationed(webhook_id)
 
     def _pop(self) -> Claim | None:
         if self.in_flight >= self._limits.in_flight:

@@ -74,7 +74,9 @@ class Worker:
         circuits = self._circuits = Circuits(store.clock, random.random, convert.circuit_after(settings))
         self._brake = EgressBrake()
         budget = RetryBudget()
-        self.lanes = Lanes(convert.lane_limits(settings), is_failing=circuits.is_failing)
+        self.lanes = Lanes(
+            convert.lane_limits(settings), is_failing=circuits.is_failing, is_hanging=circuits.is_hanging
+        )
         definitions = MongoDefinitions(store.database, store.persistently, settings.numbers.default_country, owner)
         self.source = RabbitSource(
             convert.sources(settings), convert.broker(settings), store.clock.now, metrics.acks_lost.inc

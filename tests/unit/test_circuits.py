@@ -7,7 +7,8 @@ from datetime import timedelta
 
 import pytest
 
-from router.application.circuits import LONGEST_PUT_OFF, PROBE_LOST_AFTER, SHORTEST_PUT_OFF, SHORTEST_REST, Circuits
+from router.application.circuits import PROBE_LOST_AFTER, PUT_OFF, SHORTEST_REST, Circuits
+from router.application.flights import SLOW_SECONDS
 from router.domain.circuit import (
     FIRST_PROBE_AFTER,
     LONGEST_BETWEEN_PROBES,
@@ -70,16 +71,16 @@ def opened(clock: FakeClock) -> Circuits:
     """The circuit of `wh_1` is open, its first probe is due in 5 s."""
     under_test = circuits(clock)
     for _ in range(OPEN_AFTER_FAILURES - 1):
-        under_test.failed(claim(), webhook())
+        under_test.failed(claim(), webhook(), after_seconds=0.1)
     clock.moment += MINUTE
-    under_test.failed(claim(), webhook())
+    under_test.failed(claim(), webhook(), after_seconds=0.1)
     assert under_test.is_open(ID)
     return under_test
 
 
 def test_a_closed_circuit_lets_everything_through() -> None:
     under_test = circuits()
-    under_test.failed(claim(), webhook())
+    under_test.failed(claim(), webhook(), after_seconds=0.1)
 
     assert under_test.is_failing(ID)
     assert under_test.admit(claim(), webhook()) is None
@@ -129,7 +130,7 @@ def test_a_probe_that_fails_keeps_it_open_for_longer() -> None:
     clock.moment += FIRST_PROBE_AFTER
     under_test.admit(claim(), webhook())
 
-    under_test.failed(claim(), webhook())
+    under_test.failed(claim(), webhook(), after_seconds=0.1)
 
     clock.moment += FIRST_PROBE_AFTER
     assert under_test.admit(claim(), webhook()) is not None
@@ -141,7 +142,7 @@ def test_failures_that_were_in_flight_when_it_opened_do_not_put_the_probe_off() 
     clock = FakeClock()
     under_test = opened(clock)
     for number in range(15):
-        under_test.failed(claim(f"dlv_{number}"), webhook())
+        under_test.failed(claim(f"dlv_{number}"), webhook(), after_seconds=0.1)
 
     clock.moment += FIRST_PROBE_AFTER
 
@@ -179,7 +180,7 @@ def test_a_new_url_begins_with_a_clean_record() -> None:
 
     assert under_test.admit(claim(), webhook(url="https://new.example/")) is None
 
-    under_test.failed(claim(), webhook(url="https://new.example/"))
+    under_test.failed(claim(), webhook(url="https://new.example/"), after_seconds=0.1)
     assert not under_test.is_open(ID)
 
 
@@ -210,17 +211,19 @@ def test_a_success_counts_although_the_definitions_do_not_show_it_yet() -> None:
     assert under_test.admit(claim("dlv_2"), known) is not None, "it fails again, by the definitions"
 
 
-def test_what_finds_no_place_is_looked_at_the_later_the_longer_its_webhook_fails() -> None:
-    clock = FakeClock()
-    under_test = circuits(clock)
-    assert under_test.put_off_until(ID) == NOW + SHORTEST_PUT_OFF
-    under_test.failed(claim(), webhook())
-    waits = []
-    for seconds in (0, 50, 100, 1000):
-        clock.moment = NOW + timedelta(seconds=seconds)
-        waits.append((under_test.put_off_until(ID) - clock.moment).total_seconds())
+@pytest.mark.parametrize(("seconds", "hangs"), [(0.0, False), (SLOW_SECONDS, False), (SLOW_SECONDS + 0.1, True)])
+def test_a_webhook_hangs_when_its_last_attempt_failed_late(seconds: float, hangs: bool) -> None:
+    under_test = circuits()
+    under_test.failed(claim(), webhook(), after_seconds=5)
+    under_test.failed(claim(), webhook(), after_seconds=seconds)
 
-    assert waits == [20, 25, 50, LONGEST_PUT_OFF.total_seconds()]
+    assert under_test.is_hanging(ID) is hangs
+
+
+def test_what_finds_no_place_rests_for_long_or_until_the_circuit_wants_a_probe() -> None:
+    clock = FakeClock()
+    assert circuits(clock).put_off_until(ID) == clock.moment + PUT_OFF
+    assert opened(clock).put_off_until(ID) < clock.moment + PUT_OFF
 
 
 def test_a_deleted_webhook_leaves_nothing_behind() -> None:

@@ -89,7 +89,7 @@ async def test_what_waits_for_a_webhook_that_is_suspended_ends_without_resting_f
     failing = webhook(failing_since=NOW)
     suspended = replace(failing, suspension=Suspension(since=NOW, reason=SuspensionReason.FAILING))
     known = circuits()
-    known.failed(claim(), failing)
+    known.failed(claim(), failing, after_seconds=0.1)
     definitions = FakeDefinitions(news=[snapshot(failing), [changed(suspended)]])
 
     await DefinitionFollower(DefinitionBook(), definitions, FakeDeliveries(), known)._follow()

@@ -11,7 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from router.application.budget import RetryBudget
-from router.application.circuits import SHORTEST_PUT_OFF
+from router.application.circuits import PUT_OFF
 from router.application.definitions import DefinitionBook
 from router.application.health import WebhookHealth
 from router.application.ingest import BEHIND, HANDLER_TRIES, Ingest
@@ -97,8 +97,8 @@ class World:
     book: DefinitionBook = field(default_factory=DefinitionBook)
     backlog: int = 0
     """Results that wait to be recorded from the beginning."""
-    failing: tuple[str, ...] = ()
-    """Webhooks whose last attempt failed."""
+    hanging: tuple[str, ...] = ()
+    """Webhooks whose last attempt failed, and took long for it."""
     probed: Webhook | None = None
     """A webhook whose circuit is open, and whose probe is under way."""
     budget: RetryBudget = field(default_factory=RetryBudget)
@@ -110,13 +110,14 @@ class World:
         book, clock = self.book, FakeClock()
         book.load(self.definitions)
         known = circuits(clock)
-        for each in self.failing:
-            known.failed(claim(webhook=each), webhook(each))
+        for each in self.hanging:
+            known.failed(claim(webhook=each), webhook(each), after_seconds=5)
         if self.probed is not None:
             known.admit(claim(), self.probed)
         self.lanes = Lanes(
             LaneLimits(in_flight=10, in_flight_per_lane=10, queued_per_lane=self.queued_per_lane),
             is_failing=known.is_failing,
+            is_hanging=known.is_hanging,
         )
         source = FakeSource(list(batches), self.deliveries.log)
         health = WebhookHealth(book, FakeDefinitions(), clock, DAYS, recovered_after=MINUTE)
@@ -360,8 +361,8 @@ async def test_a_call_at_its_very_last_moment_is_still_attempted() -> None:
     assert world.deliveries.admitted[0].deliveries[0].leased
 
 
-async def test_what_finds_no_place_rests_while_its_webhook_fails_and_is_due_while_it_does_not() -> None:
-    bad, good = World(snapshot(webhook()), failing=("wh_1",)), World(snapshot(webhook()), queued_per_lane=2)
+async def test_what_finds_no_place_rests_while_its_webhook_hangs_and_is_due_while_it_does_not() -> None:
+    bad, good = World(snapshot(webhook()), hanging=("wh_1",)), World(snapshot(webhook()), queued_per_lane=2)
     events = [intake(f"evt_{number}") for number in range(3)]
 
     await bad.take_in(events)
@@ -369,7 +370,7 @@ async def test_what_finds_no_place_rests_while_its_webhook_fails_and_is_due_whil
 
     planned = [[plan.deliveries[0] for plan in world.deliveries.admitted] for world in (bad, good)]
     assert [[each.leased for each in of_world] for of_world in planned] == [[True, True, False]] * 2
-    assert planned[0][2].rests_until == NOW + SHORTEST_PUT_OFF
+    assert planned[0][2].rests_until == NOW + PUT_OFF
     assert planned[1][2].rests_until is None
 
 

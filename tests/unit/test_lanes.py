@@ -11,7 +11,7 @@ import pytest
 from router.application.flights import SLOW_SECONDS
 from router.application.lanes import (
     DOUBTFUL_TURN,
-    FAILING_LANE_PLACES,
+    HANGING_LANE_PLACES,
     HELD_PER_PLACE,
     MAX_HELD_BYTES,
     LaneLimits,
@@ -365,31 +365,31 @@ async def test_of_calls_that_had_to_wait_the_newest_goes_first() -> None:
     assert await order(under_test, 3) == ["a-2", "a-1", "a-0"]
 
 
-def test_a_webhook_that_fails_has_few_places_but_for_calls() -> None:
-    under_test = Lanes(replace(LIMITS, queued_per_lane=10), is_failing=lambda _: True)
+def test_a_webhook_that_hangs_has_few_places_but_for_calls() -> None:
+    under_test = Lanes(replace(LIMITS, queued_per_lane=10), is_hanging=lambda _: True)
     records, calls = webhook("records"), webhook("calls", event_type=EventType.CALL)
 
-    assert sum(under_test.reserve(records, 1) for _ in range(20)) == FAILING_LANE_PLACES
+    assert sum(under_test.reserve(records, 1) for _ in range(20)) == HANGING_LANE_PLACES
     assert sum(under_test.reserve(calls, 1) for _ in range(20)) == 10
 
 
-def test_a_webhook_that_fails_or_is_slow_is_rationed_at_the_store() -> None:
-    under_test = Lanes(replace(LIMITS, queued_per_lane=10), is_failing=lambda webhook_id: webhook_id == "bad")
+def test_a_webhook_that_hangs_or_is_slow_is_rationed_at_the_store() -> None:
+    under_test = Lanes(replace(LIMITS, queued_per_lane=10), is_hanging=lambda webhook_id: webhook_id == "bad")
     bad, good = (
         Due(webhook_id=WebhookId(each), account_id=ACCOUNT, event_type=EventType.CDR) for each in ("bad", "good")
     )
 
     assert under_test.ration(good) is None
-    assert under_test.ration(bad) == FAILING_LANE_PLACES
+    assert under_test.ration(bad) == HANGING_LANE_PLACES
     offer(under_test, numbered("bad", 0))
-    assert under_test.ration(bad) == FAILING_LANE_PLACES - 1
+    assert under_test.ration(bad) == HANGING_LANE_PLACES - 1
     offer(under_test, numbered("bad", 1))
     assert under_test.ration(bad) == 0
     assert list(under_test.full()) == [], "what is beyond the ration is put off, and need not be named"
 
 
-async def test_a_webhook_that_fails_takes_nothing_in_while_the_share_of_what_is_in_doubt_is_used_up() -> None:
-    under_test = Lanes(LIMITS, is_failing=lambda webhook_id: webhook_id != "good")
+async def test_a_webhook_that_hangs_takes_nothing_in_while_the_share_of_what_is_in_doubt_is_used_up() -> None:
+    under_test = Lanes(LIMITS, is_hanging=lambda webhook_id: webhook_id != "good")
     due = Due(webhook_id=WebhookId("bad"), account_id=ACCOUNT, event_type=EventType.CDR)
     offer(under_test, *(numbered(f"bad{n}", 0) for n in range(LIMITS.doubtful_in_flight)))
     assert under_test.reserve(webhook("bad"), 1)

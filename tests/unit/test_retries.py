@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 from router.application.brake import EgressBrake
 from router.application.budget import RetryBudget
-from router.application.circuits import SHORTEST_PUT_OFF
-from router.application.lanes import FAILING_LANE_PLACES, LaneLimits, Lanes
+from router.application.circuits import PUT_OFF
+from router.application.lanes import HANGING_LANE_PLACES, LaneLimits, Lanes
 from router.application.retries import MAX_CLAIMED_AT_ONCE, MAX_EXCLUDED, LeaseKeeper, RetryPoller
 from router.application.timers import Timers
 from router.domain.delivery import Claim
@@ -291,10 +291,10 @@ async def test_behind_a_backlog_of_first_attempts_few_retries_are_claimed() -> N
 
 
 async def test_a_webhook_that_fails_gets_its_ration_and_the_rest_is_put_off() -> None:
-    lanes = Lanes(LaneLimits(in_flight=10, in_flight_per_lane=10, queued_per_lane=10), is_failing=lambda _: True)
+    lanes = Lanes(LaneLimits(in_flight=10, in_flight_per_lane=10, queued_per_lane=10), is_hanging=lambda _: True)
     store = Watched(due=claims(5))
 
     await poller_of(store, lanes)._poll()
 
-    assert lanes.held == FAILING_LANE_PLACES
-    assert [rest.until for rest in store.put_off] == [NOW + SHORTEST_PUT_OFF] * (5 - FAILING_LANE_PLACES)
+    assert lanes.held == HANGING_LANE_PLACES
+    assert [rest.until for rest in store.put_off] == [NOW + PUT_OFF] * (5 - HANGING_LANE_PLACES)
