@@ -23,6 +23,8 @@ SILENCE_SECONDS: Final = 3.0
 """For so long nobody must have been heard of."""
 WINDOW_SECONDS: Final = 60.0
 """A failure that is older says nothing of now."""
+LATE_SECONDS: Final = 5.0
+"""After a release, attempts and look-ups that began before it may still fail as before: they are no attempts either."""
 PROBE_SECONDS: Final = 1.0
 """Between two attempts while the brake is on."""
 
@@ -38,6 +40,8 @@ class EgressBrake:
         self._last_probe = 0.0
         self._released = asyncio.Event()
         self._is_stopped = False
+        self._last_kind: str | None = None
+        self._released_at = 0.0
         self.kind: str | None = None
         """How everybody fails, while the brake is on."""
 
@@ -55,7 +59,8 @@ class EgressBrake:
         self._failed.setdefault(kind, {})[host] = now
         if not self.is_on and now - self._heard_at >= SILENCE_SECONDS:
             self._pull_if_ours(kind, now)
-        if kind == self.kind and not isinstance(result, LocalFault):
+        is_late = kind == self._last_kind and now - self._released_at < LATE_SECONDS
+        if (kind == self.kind or is_late) and not isinstance(result, LocalFault):
             return LocalFault(detail=f"everybody who is tried fails alike: {kind}")
         return result
 
@@ -93,5 +98,6 @@ class EgressBrake:
         self._failed.clear()
         if self.kind is not None:
             log.warning("egress_brake_off", kind=self.kind)
-            self.kind = None
+            self._last_kind, self.kind = self.kind, None
+            self._released_at = self._heard_at
             self._released.set()

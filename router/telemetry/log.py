@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import re
+import select
 import sys
 import threading
 import traceback
@@ -33,6 +34,8 @@ _SYNONYMS: Final = {"warn": "warning", "err": "error", "exception": "error", "fa
 _OWN_FIELDS: Final = frozenset({"ts", "level", "event", "logger", "exception"})
 
 
+PATIENCE_MS: Final = 100
+"""How long a line waits for a full pipe, once: everything else of the process waits with it."""
 _OUTSPOKEN = ("aiormq", "aio_pika")
 
 
@@ -192,7 +195,8 @@ def _escape_controls(text: str) -> str:
 
 
 class LineSink:
-    """Writes whole lines to a stream and never raises: a reader that went away or a full disk costs lines only.
+    """Writes whole lines to a stream and never raises: a full disk, or a reader that went away or stands still, costs
+    lines only.
 
     One write(2) for each line, past the stream's own buffer: a buffer that cannot be emptied would fail again
     when the interpreter ends and turn a clean exit into an error, and lines of several processes on one pipe
@@ -204,6 +208,7 @@ class LineSink:
         # Reentrant: collecting garbage inside `write` can make asyncio log a forgotten exception.
         self._lock = threading.RLock()
         self._torn = False
+        self._stuck = False
         self.lost = 0
 
     def write(self, line: bytes) -> None:
@@ -226,9 +231,22 @@ class LineSink:
 
         rest = memoryview(b"\n" + line if self._torn else line)
         while rest:
-            written = os.write(descriptor, rest)
+            self._await_room(descriptor)
+            # No more at once than a pipe takes that has room: the rest would wait for its reader.
+            written = os.write(descriptor, rest[: select.PIPE_BUF])
             rest = rest[written:]
             self._torn = len(rest) > 0
+
+    def _await_room(self, descriptor: int) -> None:
+        """Raises BlockingIOError where a write would wait for a reader who does not read.
+
+        He is given a moment once, and none after that until he reads again.
+        """
+        poll = select.poll()
+        poll.register(descriptor, select.POLLOUT)
+        self._stuck = not poll.poll(0 if self._stuck else PATIENCE_MS)
+        if self._stuck:
+            raise BlockingIOError
 
 
 class _SinkLogger:

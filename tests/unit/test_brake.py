@@ -7,7 +7,14 @@ from collections.abc import Iterable
 
 import pytest
 
-from router.application.brake import MIN_HOSTS, PROBE_SECONDS, SILENCE_SECONDS, WINDOW_SECONDS, EgressBrake
+from router.application.brake import (
+    LATE_SECONDS,
+    MIN_HOSTS,
+    PROBE_SECONDS,
+    SILENCE_SECONDS,
+    WINDOW_SECONDS,
+    EgressBrake,
+)
 from router.domain.delivery import AttemptError
 from router.domain.outcome import Answer, LocalFault, NoAnswer, SendResult
 
@@ -80,8 +87,20 @@ def test_whoever_is_heard_of_shows_that_the_way_out_is_there(heard: SendResult) 
     assert world.judge(heard, HOSTS[:1]) == [heard]
 
     assert not world.brake.is_on
-    world.silence()
+    world.seconds += LATE_SECONDS
     assert world.judge(DNS, HOSTS[1:]) == [DNS] * (MIN_HOSTS - 1), "what was before does not count any more"
+
+
+def test_what_began_before_the_release_may_fail_late_and_is_no_attempt() -> None:
+    world = World().silence()
+    world.judge(DNS)
+    world.judge(OK, HOSTS[:1])
+    world.seconds += LATE_SECONDS - 0.1
+
+    (late,) = world.judge(DNS, HOSTS[:1])
+
+    assert isinstance(late, LocalFault)
+    assert not world.brake.is_on
 
 
 def test_failures_of_another_kind_stay_the_customers_while_the_brake_is_on() -> None:

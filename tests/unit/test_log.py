@@ -319,3 +319,21 @@ def test_lines_of_threads_stay_whole(tmp_path: Path) -> None:
         for thread in threads:
             thread.join()
     assert len([json.loads(line) for line in path.read_text().splitlines()]) == 200
+
+
+def test_a_reader_who_stands_still_costs_lines_and_holds_nobody_up() -> None:
+    reading, writing = os.pipe()
+    with os.fdopen(writing, "w") as stream:
+        sink = LineSink(stream)
+        line = b"x" * 999 + b"\n"
+        for _ in range(200):  # three times what a pipe takes
+            sink.write(line)
+        lost = sink.lost
+        assert 0 < lost < 200
+
+        os.read(reading, 1_000_000)
+        sink.write(b"he reads again\n")
+
+        assert sink.lost == lost
+        assert os.read(reading, 1_000_000).endswith(b"he reads again\n")
+    os.close(reading)
