@@ -17,6 +17,9 @@ log = structlog.get_logger("router.daemon")
 
 EXIT_OK: Final = 0
 EXIT_INTERNAL: Final = 70
+LEFTOVER_ROUNDS: Final = 3
+LEFTOVER_SECONDS: Final = 1.0
+"""For each round of cancelling what is left when everything of ours has ended."""
 
 
 class Service(Protocol):
@@ -118,3 +121,20 @@ class Supervisor:
         for task in self._tasks.values():
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+
+
+async def end_leftovers() -> Sequence[str]:
+    """Cancel every other task of the loop until it ends. Names of those that do not.
+
+    A client library can swallow a cancellation, as aiormq does when a connection's close is cut short; the loop's own
+    clean-up cancels once and then waits for ever.
+    """
+    current = asyncio.current_task()
+    for _ in range(LEFTOVER_ROUNDS):
+        leftovers = asyncio.all_tasks() - {current}
+        for task in leftovers:
+            task.cancel()
+        if not leftovers:
+            break
+        await asyncio.wait(leftovers, timeout=LEFTOVER_SECONDS)
+    return sorted(task.get_name() for task in asyncio.all_tasks() - {current})

@@ -24,7 +24,7 @@ from router.bootstrap.processes import StatusToParent, WorkerProcesses, status_f
 from router.bootstrap.store import Store, open_store
 from router.bootstrap.watchdog import LoopLag, Watchdog
 from router.bootstrap.worker import Worker
-from router.daemon import EXIT_OK, Step, StopSignal, Supervisor
+from router.daemon import EXIT_OK, Step, StopSignal, Supervisor, end_leftovers
 from router.domain.errors import ConfigurationRefused, DependencyUnavailable
 from router.settings import Settings
 from router.telemetry.log import configure_logging
@@ -99,7 +99,12 @@ class _Daemon:
             systemd.notify("STOPPING=1")
             log.info("stopping")
             await supervisor.shut_down(self._stop_steps(supervisor))
+        leftovers = await end_leftovers()
         log.info("stopped", exit_code=exit_code)
+        if leftovers:
+            # All is recorded and given back: what still hangs in a library must not keep the process.
+            log.warning("tasks_left_behind", tasks=leftovers)
+            os._exit(exit_code)
         return exit_code
 
     async def _run(self, resources: AsyncExitStack, supervisor: Supervisor, stop: StopSignal) -> int:

@@ -224,7 +224,7 @@ class Worker:
             Step(name="record", action=record, timeout_seconds=RECORD_SECONDS, hurried_seconds=HURRIED_SECONDS),
             Step(name="announce", action=announce, timeout_seconds=ANNOUNCE_SECONDS),
             Step(name="give-back", action=give_back, timeout_seconds=STEP_SECONDS, hurried_seconds=HURRIED_SECONDS),
-            Step(name="close", action=close, timeout_seconds=STEP_SECONDS),
+            Step(name="close", action=close, timeout_seconds=STEP_SECONDS, hurried_seconds=HURRIED_SECONDS),
         ]
 
     def lines(self) -> list[Line]:

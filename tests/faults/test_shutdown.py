@@ -74,7 +74,6 @@ async def test_stop_with_hundreds_in_flight_finishes_them_and_gives_the_rest_bac
     await trial.check()
 
 
-@pytest.mark.xfail(reason="the process outlives its last line", strict=False)
 @pytest.mark.fault(29, "second SIGTERM while requests hang that nobody answers; started again")
 async def test_second_signal_does_not_wait_for_what_hangs(make_trial: MakeTrial) -> None:
     trial = await make_trial()

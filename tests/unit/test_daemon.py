@@ -1,8 +1,9 @@
 """How services are watched, and how they are stopped step by step."""
 
 import asyncio
+from contextlib import suppress
 
-from router.daemon import EXIT_INTERNAL, EXIT_OK, Step, StopSignal, Supervisor
+from router.daemon import EXIT_INTERNAL, EXIT_OK, LEFTOVER_ROUNDS, Step, StopSignal, Supervisor, end_leftovers
 
 
 class Endless:
@@ -143,3 +144,27 @@ async def test_a_start_that_succeeds_is_not_given_up() -> None:
         return
 
     assert await StopSignal().unless_asked(start()) is True
+
+
+async def swallowing(cancellations: int) -> None:
+    """As a library may: goes on waiting, so many cancellations long."""
+    for _ in range(cancellations):
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+    await asyncio.Event().wait()
+
+
+async def test_what_is_left_is_cancelled_until_it_ends() -> None:
+    stubborn = asyncio.create_task(swallowing(LEFTOVER_ROUNDS - 1))
+    await asyncio.sleep(0)
+
+    assert await end_leftovers() == []
+    assert stubborn.cancelled()
+
+
+async def test_what_does_not_end_is_named() -> None:
+    endless = asyncio.create_task(swallowing(LEFTOVER_ROUNDS), name="endless")
+    await asyncio.sleep(0)
+
+    assert await end_leftovers() == ["endless"]
+    endless.cancel()
