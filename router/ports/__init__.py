@@ -1,6 +1,7 @@
 """What the application calls: narrow protocols that adapters fulfil. Types only; touches nothing."""
 
 from router.ports.announcing import Announcements, Outbox, Published
+from router.ports.auditing import AuditEntry, AuditTrail
 from router.ports.delivering import (
     EXCHANGE_HEADER,
     ROUTING_KEY_HEADER,
@@ -42,12 +43,15 @@ from router.ports.reading import (
     StoredDeadLetter,
     StoredEvent,
 )
+from router.ports.sealing import Place, Vault
 
 __all__ = [
     "EXCHANGE_HEADER",
     "ROUTING_KEY_HEADER",
     "UNDATED",
     "Announcements",
+    "AuditEntry",
+    "AuditTrail",
     "Backlog",
     "Claimed",
     "Clock",
@@ -64,6 +68,7 @@ __all__ = [
     "MessageProperties",
     "Outbox",
     "OutgoingRequest",
+    "Place",
     "PlannedDelivery",
     "PlannedEvent",
     "Position",
@@ -82,4 +87,5 @@ __all__ = [
     "StoredDeadLetter",
     "StoredEvent",
     "Upkeep",
+    "Vault",
 ]
