@@ -1,14 +1,15 @@
 """Fulfils `ports.DefinitionStore`: follows accounts, webhooks and the router's record of their health.
 
-A change stream only says which documents changed; they are then read as they are now. So a change that comes
-twice, late or out of order does no harm, and there is no resume token to lose: whatever interrupts the stream
-ends in a full reload. Servers without change streams are polled.
+A change stream for each of them only says which documents changed; they are then read as they are now. So a change
+that comes twice, late or out of order does no harm, and there is no resume token to lose: whatever interrupts a
+stream ends in a full reload. Servers without change streams are polled.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from datetime import datetime
 from functools import partial
 from hashlib import blake2b
@@ -48,6 +49,7 @@ _RAW: Final = CodecOptions(
     datetime_conversion=DatetimeConversion.DATETIME_CLAMP,
     unicode_decode_error_handler="replace",
 )
+_FOLLOWED: Final = (ACCOUNTS, WEBHOOKS, WEBHOOK_HEALTH)
 RELOAD_STEP: Final = 500
 """Documents parsed between two turns of the event loop during a reload."""
 
@@ -134,28 +136,31 @@ class MongoDefinitions:
             await asyncio.sleep(FIRST_WAIT_SECONDS)
 
     async def _stream(self) -> AsyncIterator[DefinitionSnapshot | Sequence[DefinitionChange]]:
-        pipeline: list[dict[str, Any]] = [
-            {"$match": {"$or": [{"ns.coll": {"$in": [ACCOUNTS, WEBHOOKS, WEBHOOK_HEALTH]}}, {"ns.coll": None}]}},
-            {"$project": {"operationType": 1, "ns": 1, "documentKey": 1}},
-        ]
-        async with self._database.watch(pipeline, max_await_time_ms=AWAIT_CHANGE_MS) as stream:
-            # The stream stands before the load, so nothing falls between the two.
+        async with AsyncExitStack() as resources:
+            streams = [await resources.enter_async_context(self._watch(name)) for name in _FOLLOWED]
+            # The streams stand before the load, so nothing falls between the two.
             yield await self._persistently(self._load)
             changed = _Changed()
-            reading = asyncio.create_task(_read(stream, changed), name="definitions-stream")
+            readers = {asyncio.create_task(_read(each, changed), name="definitions-stream") for each in streams}
             try:
                 while True:
                     if await changed.wait(BACKSTOP_SECONDS):
                         await asyncio.sleep(GATHER_SECONDS)
                         yield await self._persistently(partial(self._changes, changed.take()))
-                    elif reading.done():
-                        await reading  # raises what ended it
+                    elif ended := [reader for reader in readers if reader.done()]:
+                        await ended[0]  # raises what ended it
                         return
                     else:
                         yield await self._persistently(self._load)
             finally:
-                reading.cancel()
-                await asyncio.wait({reading})
+                for reader in readers:
+                    reader.cancel()
+                await asyncio.wait(readers)
+
+    def _watch(self, collection: str) -> AbstractAsyncContextManager[Any]:
+        # One of the whole database would be simpler, but the server would look at every delivery for it.
+        pipeline = [{"$project": {"operationType": 1, "ns": 1, "documentKey": 1}}]
+        return self._database.watch(collection, pipeline, max_await_time_ms=AWAIT_CHANGE_MS)
 
     async def _poll(self) -> AsyncIterator[DefinitionSnapshot]:
         log.info("definitions_polled", every_seconds=POLL_SECONDS)

@@ -81,8 +81,8 @@ class Database:
         return [document async for document in cursor]
 
     @asynccontextmanager
-    async def watch(self, pipeline: Sequence[Mapping[str, Any]], **options: Any) -> AsyncIterator[Any]:
-        stream = self._database.watch(pipeline, **options)
+    async def watch(self, collection: str, pipeline: Sequence[Mapping[str, Any]], **options: Any) -> AsyncIterator[Any]:
+        stream = self._database[collection].watch(pipeline, **options)
         if inspect.isawaitable(stream):
             stream = await stream
         async with stream:
