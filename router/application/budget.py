@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 RETRY_SHARE: Final = 0.2
-"""Retries that are claimed for each event that is taken in, while more events wait than one batch takes."""
+"""Retries that are claimed for each event that is taken in, while events or results wait."""
 LEAST_RETRIES: Final = 10
 """Retries that each poll may claim all the same."""
 
@@ -13,22 +14,23 @@ LEAST_RETRIES: Final = 10
 class RetryBudget:
     """After an outage the broker holds a backlog and the store holds retries: both want to be written at once.
 
-    Without a backlog at the broker there is no limit.
+    `is_store_behind` says that results wait for the store. While it keeps up and the broker has no backlog there is no
+    limit.
     """
 
-    def __init__(self) -> None:
-        self._is_behind = False
+    def __init__(self, is_store_behind: Callable[[], bool]) -> None:
+        self._is_store_behind = is_store_behind
+        self._has_backlog = False
         self._taken_in = 0
 
-    def took_in(self, events: int, *, is_behind: bool) -> None:
-        """A batch of events was stored; `is_behind` says that it was as large as a batch may be."""
-        self._is_behind = is_behind
-        self._taken_in = self._taken_in + events if is_behind else 0
+    def took_in(self, events: int, *, has_backlog: bool) -> None:
+        """A batch of events was stored; `has_backlog` says that it was as large as a batch may be."""
+        self._has_backlog = has_backlog
+        self._taken_in += events
 
     def allowance(self, wanted: int) -> int:
         """How many of the `wanted` retries may be claimed now."""
-        if not self._is_behind:
-            return wanted
-        allowed = max(LEAST_RETRIES, int(self._taken_in * RETRY_SHARE))
-        self._taken_in = 0
-        return min(wanted, allowed)
+        share, self._taken_in = int(self._taken_in * RETRY_SHARE), 0
+        if self._has_backlog or self._is_store_behind():
+            return min(wanted, max(LEAST_RETRIES, share))
+        return wanted

@@ -185,7 +185,9 @@ class Deliverer:
             )
         detail = answer.detail if isinstance(answer, NoAnswer | LocalFault) else None
         self._tell(claim, classified, after, number=number, duration=duration, detail=detail)
-        keep = isinstance(after, Again) and after.at - self._clock.now() <= HOLD_IN_MEMORY
+        # A store that is behind need not renew the leases of what rests here; it is claimed when there is time for it.
+        near = isinstance(after, Again) and after.at - self._clock.now() <= HOLD_IN_MEMORY
+        keep = near and not self._recorder.is_behind
         return Result(claim=claim, attempt=attempt, next=after, url=webhook.url, keep_lease=keep)
 
     async def _send(self, claim: Claim, webhook: Webhook, number: int) -> SendResult:

@@ -40,7 +40,7 @@ from router.telemetry.redact import place_of
 log = structlog.get_logger("router.ingest")
 
 MAX_BATCH: Final = 200
-BEHIND: Final = 100
+BACKLOG: Final = 100
 """A batch of so many events says that more wait at the broker: what arrives while the last batch is written is less."""
 HANDLER_TRIES: Final = 3
 """How often the planning of one event may raise before its message is a dead letter."""
@@ -83,7 +83,7 @@ class Ingest:
         """Work until the source has been stopped and emptied."""
         while batch := await self._source.take(MAX_BATCH):
             await self._ingest(batch)
-            self._budget.took_in(len(batch), is_behind=len(batch) >= BEHIND)
+            self._budget.took_in(len(batch), has_backlog=len(batch) >= BACKLOG)
             # When the store falls behind, what is in hand is finished first; the broker keeps the rest.
             await self._recorder.room()
 

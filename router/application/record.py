@@ -27,8 +27,11 @@ from router.telemetry.redact import place_of
 
 log = structlog.get_logger("router.deliveries")
 
+MIN_BATCH: Final = 10
 MAX_BATCH: Final = 50
-"""Results in one write. A store that works off a batch as a whole keeps new events waiting meanwhile."""
+"""Results in one write, between these two."""
+WRITE_SECONDS: Final = 0.05
+"""How long one write should take: a store that works off a batch as a whole keeps new events waiting meanwhile."""
 GATHER_SECONDS: Final = 0.03
 """How long the first result of a batch waits for others: nobody is kept waiting by it, and the store is spared."""
 MAX_UNRECORDED: Final = 200
@@ -69,6 +72,7 @@ class Recorder:
         self._has_room.set()
         self._stopping = False
         self._writing = 0
+        self._batch_size = MAX_BATCH
         self.recorded = 0
         """Results and claims so far that were written, or found to be another worker's."""
 
@@ -81,6 +85,11 @@ class Recorder:
     def has_room(self) -> bool:
         """Whether `room` would return at once."""
         return self._has_room.is_set()
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether more results wait than the next two writes take. What can be left to the store should be."""
+        return len(self._finished) > 2 * self._batch_size
 
     def put(self, result: Result) -> None:
         """Hand over a result; it is durable some time later."""
@@ -115,11 +124,13 @@ class Recorder:
                 return
 
     async def _flush(self) -> None:
-        batch, self._finished = self._finished[:MAX_BATCH], self._finished[MAX_BATCH:]
+        batch, self._finished = self._finished[: self._batch_size], self._finished[self._batch_size :]
         held, self._held_back = self._held_back, []
         self._writing = len(batch) + len(held)
         if batch:
+            began = time.monotonic()
             await self._record(batch)
+            self._batch_size = batch_size(len(batch), time.monotonic() - began)
             if len(self._finished) < MAX_UNRECORDED:
                 self._has_room.set()
         if held:
@@ -180,3 +191,8 @@ class Recorder:
         # Negative where recording took long: the store's lease counts from the time of the retry, and so does ours.
         delay = (again.at - self._clock.now()).total_seconds()
         self._timers.add(result.claim, attempt_count=number, at=time.monotonic() + delay)
+
+
+def batch_size(written: int, seconds: float) -> int:
+    """How many results the next write takes, after one of `written` that took so long."""
+    return max(MIN_BATCH, min(MAX_BATCH, int(written * WRITE_SECONDS / max(seconds, 0.001))))

@@ -73,7 +73,6 @@ class Worker:
         )
         circuits = self._circuits = Circuits(store.clock, random.random, convert.circuit_after(settings))
         self._brake = EgressBrake()
-        budget = RetryBudget()
         self.lanes = Lanes(
             convert.lane_limits(settings), is_failing=circuits.is_failing, is_hanging=circuits.is_hanging
         )
@@ -101,6 +100,7 @@ class Worker:
             metrics=metrics,
             announced=announced,
         )
+        budget = RetryBudget(lambda: self.recorder.is_behind)
         self.sender = HttpSender(
             convert.egress_policy(settings),
             connect_timeout=convert.connect_timeout(settings),

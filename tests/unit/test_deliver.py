@@ -13,7 +13,7 @@ from router.application.definitions import DefinitionBook
 from router.application.deliver import Deliverer
 from router.application.health import WebhookHealth
 from router.application.lanes import LaneLimits, Lanes
-from router.application.record import MAX_UNRECORDED, Recorder
+from router.application.record import MAX_BATCH, MAX_UNRECORDED, Recorder
 from router.application.timers import Timers
 from router.domain.delivery import AttemptError, Claim, DeliveryId, DeliveryReason, DeliveryStatus
 from router.domain.event import EventType
@@ -152,6 +152,19 @@ async def test_a_near_retry_stays_in_memory_and_a_far_one_goes_back_to_the_store
     assert near.lanes.held == 1
     assert not later.keep_lease
     assert far.lanes.held == 0
+
+
+async def test_a_near_retry_goes_back_to_a_store_that_is_behind() -> None:
+    world = World(answer=FAILURE)
+    for number in range(2 * MAX_BATCH + 1):
+        world.recorder.put(
+            Result(claim=claim(f"dlv_{number}"), attempt=None, next=End(status=DeliveryStatus.DELIVERED))
+        )
+
+    result = (await world.deliver(claim()))[-1]
+
+    assert isinstance(result.next, Again)
+    assert not result.keep_lease
 
 
 async def test_after_the_last_attempt_the_delivery_has_failed() -> None:

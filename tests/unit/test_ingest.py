@@ -14,7 +14,7 @@ from router.application.budget import RetryBudget
 from router.application.circuits import PUT_OFF
 from router.application.definitions import DefinitionBook
 from router.application.health import WebhookHealth
-from router.application.ingest import BEHIND, HANDLER_TRIES, Ingest
+from router.application.ingest import BACKLOG, HANDLER_TRIES, Ingest
 from router.application.lanes import LaneLimits, Lanes
 from router.application.record import MAX_UNRECORDED, Recorder
 from router.application.timers import Timers
@@ -101,7 +101,7 @@ class World:
     """Webhooks whose last attempt failed, and took long for it."""
     probed: Webhook | None = None
     """A webhook whose circuit is open, and whose probe is under way."""
-    budget: RetryBudget = field(default_factory=RetryBudget)
+    budget: RetryBudget = field(default_factory=lambda: RetryBudget(lambda: False))
 
     def count(self, name: str, **labels: str) -> float:
         return self.metrics.registry.get_sample_value(name, labels) or 0
@@ -388,11 +388,11 @@ async def test_deliveries_of_an_open_circuit_rest_from_the_beginning() -> None:
 
 async def test_a_large_batch_says_that_more_waits_at_the_broker() -> None:
     world = World(snapshot())
-    await world.take_in([intake(f"evt_{number}") for number in range(BEHIND)])
+    await world.take_in([intake(f"evt_{number}") for number in range(BACKLOG)])
 
-    assert world.budget.allowance(200) == BEHIND // 5
+    assert world.budget.allowance(200) == BACKLOG // 5
 
-    await world.take_in([intake(f"evt_{number}") for number in range(BEHIND - 1)])
+    await world.take_in([intake(f"evt_{number}") for number in range(BACKLOG - 1)])
 
     assert world.budget.allowance(200) == 200
 

@@ -13,7 +13,15 @@ import pytest
 from router.application.definitions import DefinitionBook
 from router.application.health import WebhookHealth
 from router.application.lanes import LaneLimits, Lanes
-from router.application.record import GATHER_SECONDS, MAX_BATCH, MAX_UNRECORDED, Recorder
+from router.application.record import (
+    GATHER_SECONDS,
+    MAX_BATCH,
+    MAX_UNRECORDED,
+    MIN_BATCH,
+    WRITE_SECONDS,
+    Recorder,
+    batch_size,
+)
 from router.application.timers import Timers
 from router.domain.delivery import Attempt, AttemptError, Claim, DeliveryId, DeliveryReason, DeliveryStatus, Trigger
 from router.domain.lease import LEASE
@@ -191,6 +199,31 @@ async def has_room(recorder: Recorder) -> bool:
         return True
     waiting.cancel()
     return False
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds", "following"),
+    [
+        (50, WRITE_SECONDS, 50),
+        (50, 2 * WRITE_SECONDS, 25),
+        (50, 100 * WRITE_SECONDS, MIN_BATCH),
+        (1, 2 * WRITE_SECONDS, MIN_BATCH),
+        (50, 0.0, MAX_BATCH),
+    ],
+)
+def test_the_slower_the_store_the_smaller_the_next_write(written: int, seconds: float, following: int) -> None:
+    assert batch_size(written, seconds) == following
+
+
+def test_the_store_is_behind_while_more_waits_than_two_writes_take() -> None:
+    world = World()
+    for number in range(2 * MAX_BATCH):
+        world.recorder.put(result(f"dlv_{number}"))
+    assert not world.recorder.is_behind
+
+    world.recorder.put(result("one too many"))
+
+    assert world.recorder.is_behind
 
 
 async def test_there_is_room_until_too_many_results_wait() -> None:

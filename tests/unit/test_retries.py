@@ -64,7 +64,7 @@ def poller_of(
         lanes=lanes,
         circuits=circuits(),
         brake=brake or EgressBrake(),
-        budget=budget or RetryBudget(),
+        budget=budget or RetryBudget(lambda: False),
         is_steady=is_steady,
     )
 
@@ -282,8 +282,8 @@ async def test_a_store_that_is_away_ends_a_poll_and_not_the_poller() -> None:
 
 
 async def test_behind_a_backlog_of_first_attempts_few_retries_are_claimed() -> None:
-    store, budget = Watched(due=claims(100)), RetryBudget()
-    budget.took_in(200, is_behind=True)
+    store, budget = Watched(due=claims(100)), RetryBudget(lambda: False)
+    budget.took_in(200, has_backlog=True)
 
     assert await poller_of(store, make_lanes(in_flight=10_000), budget=budget)._poll() is False
 

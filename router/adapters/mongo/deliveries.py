@@ -21,6 +21,7 @@ from router.adapters.mongo.documents import (
     attempt_document,
     delivery_document,
     event_document,
+    exactly,
     first_claim,
     read_claim,
     resting,
@@ -236,9 +237,8 @@ class MongoDeliveries:
             changes["attempt_count"] = result.attempt.number
             update["$push"] = {"attempts": attempt_document(result.attempt)}
         # The count in the filter makes the push repeatable: after a lost reply it matches nothing.
-        return UpdateOne(
-            {"_id": claim.delivery_id, "lease.fence": claim.fence, "attempt_count": claim.attempt_count}, update
-        )
+        guard = {"lease.fence": exactly(claim.fence), "attempt_count": exactly(claim.attempt_count)}
+        return UpdateOne({"_id": claim.delivery_id, **guard}, update)
 
     async def _lost(self, results: Sequence[Result]) -> Sequence[Result]:
         """The results whose delivery has another fence now, told apart from those written before a lost reply."""
@@ -270,7 +270,7 @@ class MongoDeliveries:
     async def hold(self, rests: Sequence[Rest]) -> None:
         updates = [
             UpdateOne(
-                {"_id": rest.claim.delivery_id, "lease.fence": rest.claim.fence},
+                {"_id": rest.claim.delivery_id, "lease.fence": exactly(rest.claim.fence)},
                 {"$set": {"lease.owner": None, **resting(rest.claim.webhook_id, rest.until, rest.claim.not_after)}},
             )
             for rest in rests

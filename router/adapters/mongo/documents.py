@@ -57,6 +57,15 @@ def optional_utc(value: datetime | None) -> datetime | None:
     return None if value is None else utc(value)
 
 
+def exactly(value: object) -> Document:
+    """A condition beside an `_id`: the field is there and has this value.
+
+    `$exists` changes nothing for a field that every document has. The embedded server, though, looks for an index to
+    serve each condition that an index could serve, and reads its list of indexes for it: a quarter of an update.
+    """
+    return {"$eq": value, "$exists": True}
+
+
 # --- events ----------------------------------------------------------------------------------------
 
 

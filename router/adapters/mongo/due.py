@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Final
 
-from router.adapters.mongo.documents import Document, StoredDocument
+from router.adapters.mongo.documents import Document, StoredDocument, exactly
 from router.domain.event import EventType
 from router.domain.webhook import WebhookId
 from router.ports import Due, Ration
@@ -19,7 +19,11 @@ DUE_FIELDS: Final = {
 
 def unchanged(found: StoredDocument) -> Document:
     """The filter that a delivery still meets if nobody took it since it was found."""
-    return {"_id": found["_id"], "lease.fence": found["lease"]["fence"], "due_at": found["due_at"]}
+    return {
+        "_id": found["_id"],
+        "lease.fence": exactly(found["lease"]["fence"]),
+        "due_at": exactly(found["due_at"]),
+    }
 
 
 def share_out(
