@@ -19,6 +19,7 @@ from router.application.circuits import Circuits
 from router.application.definitions import DefinitionBook
 from router.application.lanes import Lanes
 from router.application.record import Recorder
+from router.domain.credentials import OAuth2Auth
 from router.domain.delivery import (
     MAX_KEPT_RESPONSE_BYTES,
     Attempt,
@@ -33,7 +34,7 @@ from router.domain.event import EventType, header_id
 from router.domain.lease import HELD_RECHECK, HOLD_IN_MEMORY
 from router.domain.outcome import Answer, Classified, LocalFault, NoAnswer, Outcome, SendResult, classify
 from router.domain.retry import Again, End, Jitter, Schedule, decide, is_too_old
-from router.domain.signing import sign
+from router.domain.signing import current, sign
 from router.domain.webhook import Webhook, WebhookState
 from router.ports import Clock, DefinitionStore, OutgoingRequest, Rest, Result, Sender
 from router.telemetry.metrics import Metrics
@@ -213,7 +214,7 @@ class Deliverer:
         event_id = header_id(claim.event_id)
         timestamp = int(self._clock.wall())
         headers = {
-            **dict(webhook.headers),
+            **dict(webhook.sent_headers),
             "content-type": "application/json",
             "user-agent": self._user_agent,
             "webhook-id": event_id,
@@ -222,11 +223,20 @@ class Deliverer:
             "x-webhook-delivery": claim.delivery_id,
             "x-webhook-attempt": str(number),
         }
-        signature = sign(webhook.secrets, event_id, timestamp, claim.payload)
+        keys = [secret.key for secret in current(webhook.secrets, self._clock.now())]
+        signature = sign(keys, event_id, timestamp, claim.payload, webhook.signing_key)
         if signature is not None:
             headers["webhook-signature"] = signature
         timeout = self._schedules[claim.event_type].timeout
-        return OutgoingRequest(url=webhook.url, headers=headers, body=claim.payload, timeout=timeout)
+        return OutgoingRequest(
+            url=webhook.url,
+            headers=headers,
+            body=claim.payload,
+            timeout=timeout,
+            webhook_id=webhook.id,
+            auth=webhook.auth if isinstance(webhook.auth, OAuth2Auth) else None,
+            client_certificate=webhook.client_certificate,
+        )
 
     def _tell(
         self,
@@ -295,5 +305,7 @@ def _is_url_usable(webhook: Webhook) -> bool:
 
 
 def _kept_body(answer: SendResult) -> str | None:
-    """The part of an answer that the attempt log keeps, as text."""
+    """The part of an answer that the attempt log keeps, as text; or why there was none, where the log must say it."""
+    if isinstance(answer, NoAnswer):
+        return answer.note
     return answer.body[:MAX_KEPT_RESPONSE_BYTES].decode("utf-8", "replace") if isinstance(answer, Answer) else None

@@ -23,7 +23,7 @@ from router.domain.definition import (
 )
 from router.domain.errors import InvalidInput
 from router.domain.event import AccountId, EventType
-from router.domain.signing import SECRET_BYTES, format_secret
+from router.domain.signing import SECRET_BYTES, SEED_BYTES, Secret, SigningKey, format_secret
 from router.domain.webhook import Webhook, WebhookId
 from router.ports import (
     EXCHANGE_HEADER,
@@ -62,6 +62,10 @@ class WebhookDraft:
     enabled: object = True
     restrict_to: object = None
     headers: object = field(default=None, repr=False)
+    auth: object = field(default=None, repr=False)
+    client_certificate: object = field(default=None, repr=False)
+    asymmetric: bool = False
+    """Whether it gets an ed25519 key (v1a) beside its secret."""
     id: object = None
     """Chosen by whoever asks; None: we make one."""
 
@@ -106,9 +110,13 @@ def _webhook_from(draft: WebhookDraft, key: bytes, *, country: str, randomness: 
             enabled=draft.enabled,
             restrict_to=draft.restrict_to,
             headers=draft.headers,
+            auth=draft.auth,
+            client_certificate=draft.client_certificate,
         ),
         country,
     )
+    if definition.client_certificate is not None and definition.client_certificate.not_after <= now:
+        raise InvalidInput("client_certificate", "certificate has expired")
     return Webhook(
         id=new_webhook_id(randomness) if draft.id is None else check_new_id(draft.id),
         account_id=definition.account_id,
@@ -117,8 +125,11 @@ def _webhook_from(draft: WebhookDraft, key: bytes, *, country: str, randomness: 
         event_type=definition.event_type,
         enabled=definition.enabled,
         restriction=definition.restriction,
-        secrets=(key,),
+        secrets=(Secret(key),),
+        signing_key=SigningKey(randomness(SEED_BYTES)) if draft.asymmetric else None,
         headers=definition.headers,
+        auth=definition.auth,
+        client_certificate=definition.client_certificate,
         created_at=now,
         updated_at=now,
     )

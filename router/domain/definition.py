@@ -12,12 +12,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
+from router.domain.credentials import Auth, ClientCertificate, check_auth, check_client_certificate
 from router.domain.egress import check_url
 from router.domain.errors import InvalidInput
 from router.domain.event import AccountId, EventType
 from router.domain.headers import Headers, check_headers
 from router.domain.numbers import to_e164
-from router.domain.signing import MAX_SECRETS, parse_secret
+from router.domain.signing import Secret, SigningKey, parse_secret, parse_signing_key, read_entries
 from router.domain.webhook import Restriction, TrackingNumberRestriction, UserRestriction, WebhookId
 
 MAX_TRACKING_NUMBERS: Final = 10_000
@@ -42,7 +43,10 @@ class RawDefinition:
     enabled: object
     restrict_to: object = None
     secret: object = field(default=None, repr=False)
+    signing_key: object = field(default=None, repr=False)
     headers: object = field(default=None, repr=False)
+    auth: object = field(default=None, repr=False)
+    client_certificate: object = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,8 +62,11 @@ class Definition:
     event_type: EventType | None
     enabled: bool
     restriction: Restriction | None
-    secrets: tuple[bytes, ...] = field(repr=False)
+    secrets: tuple[Secret, ...] = field(repr=False)
+    signing_key: SigningKey | None = field(repr=False)
     headers: Headers = field(repr=False)
+    auth: Auth | None = field(repr=False)
+    client_certificate: ClientCertificate | None = field(repr=False)
     problems: tuple[InvalidInput, ...]
 
 
@@ -88,7 +95,10 @@ def read_definition(raw: RawDefinition, country: str) -> Definition:
     url = read(lambda: _check_url(raw.url), raw.url if isinstance(raw.url, str) else "")
     restriction = read(lambda: _check_restriction(raw.restrict_to, event_type, country), None)
     secrets = read(lambda: _check_secrets(raw.secret), ())
+    signing_key = read(lambda: _check_signing_key(raw.signing_key), None)
     headers = read(lambda: _check_headers(raw.headers), ())
+    auth = read(lambda: _check_auth(raw.auth, headers), None)
+    certificate = read(lambda: _check_certificate(raw.client_certificate, url), None)
     return Definition(
         account_id=account_id,
         url=url,
@@ -96,7 +106,10 @@ def read_definition(raw: RawDefinition, country: str) -> Definition:
         enabled=enabled,
         restriction=restriction,
         secrets=secrets,
+        signing_key=signing_key,
         headers=headers,
+        auth=auth,
+        client_certificate=certificate,
         problems=tuple(problems),
     )
 
@@ -186,18 +199,19 @@ def _check_numbers(value: object, country: str) -> frozenset[str]:
     return frozenset(numbers)
 
 
-def _check_secrets(value: object) -> tuple[bytes, ...]:
+def _check_secrets(value: object) -> tuple[Secret, ...]:
     """One secret, or several during a rotation, the newest first."""
-    if value is None:
-        return ()
-    values = value if isinstance(value, list | tuple) else [value]
-    texts = [text for text in values if isinstance(text, str)]
-    if len(values) > MAX_SECRETS or len(texts) < len(values):
-        raise InvalidInput("secret", f"must be a string, or a list of at most {MAX_SECRETS} strings")
     try:
-        return tuple(parse_secret(text) for text in texts)
+        return tuple(Secret(parse_secret(entry.value), entry.expires_at) for entry in read_entries(value))
     except ValueError as error:
         raise InvalidInput("secret", str(error)) from None
+
+
+def _check_signing_key(value: object) -> SigningKey | None:
+    try:
+        return None if value is None else parse_signing_key(value)
+    except ValueError as error:
+        raise InvalidInput("signing_key", str(error)) from None
 
 
 def _check_headers(value: object) -> Headers:
@@ -205,3 +219,23 @@ def _check_headers(value: object) -> Headers:
         return check_headers(value)
     except ValueError as error:
         raise InvalidInput("headers", str(error)) from None
+
+
+def _check_auth(value: object, headers: Headers) -> Auth | None:
+    try:
+        auth = check_auth(value)
+    except ValueError as error:
+        raise InvalidInput("auth", str(error)) from None
+    if auth is not None and any(name.lower() == "authorization" for name, _ in headers):
+        raise InvalidInput("auth", "cannot be beside a header authorization, which it sets: take one of them away")
+    return auth
+
+
+def _check_certificate(value: object, url: str) -> ClientCertificate | None:
+    try:
+        certificate = check_client_certificate(value)
+    except ValueError as error:
+        raise InvalidInput("client_certificate", str(error)) from None
+    if certificate is not None and url.startswith("http://"):
+        raise InvalidInput("client_certificate", "goes with an https URL")
+    return certificate

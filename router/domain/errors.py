@@ -13,6 +13,10 @@ class ConfigurationRefused(RouterError):
     """A peer refuses what the configuration asks for; only an operator can help (exit code 78)."""
 
 
+class Conflict(RouterError):
+    """Others change the same thing at the same moment; what was asked for was not done and may be asked for again."""
+
+
 class InvalidInput(RouterError):
     """A value from outside breaks a rule. `field` names it in the caller's words."""
 

@@ -24,10 +24,12 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoAnswer:
-    """No complete answer came. `detail` is for operators and names no address, number or token."""
+    """No complete answer came. `detail` is for operators and names no address, number or token. `note` is what the
+    attempt log says in place of an answer; it holds nothing secret either."""
 
     error: AttemptError
     detail: str = ""
+    note: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

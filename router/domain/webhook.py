@@ -7,7 +7,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import NewType
 
+from router.domain.credentials import Auth, ClientCertificate, OAuth2Auth
 from router.domain.event import AccountId, EventType
+from router.domain.signing import Secret, SigningKey
 
 WebhookId = NewType("WebhookId", str)
 
@@ -58,7 +60,7 @@ class Webhook:
     """A definition from the store.
 
     `problem` says in one sentence why a wrong definition is skipped; None for a usable one. The fields of
-    a wrong definition hold what could be read. `secrets` are raw signing keys, the newest first.
+    a wrong definition hold what could be read. `secrets` come with the newest first, those that are over among them.
     """
 
     id: WebhookId
@@ -68,8 +70,11 @@ class Webhook:
     event_type: EventType | None
     enabled: bool
     restriction: Restriction | None = None
-    secrets: tuple[bytes, ...] = field(default=(), repr=False)
+    secrets: tuple[Secret, ...] = field(default=(), repr=False)
+    signing_key: SigningKey | None = field(default=None, repr=False)
     headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    auth: Auth | None = field(default=None, repr=False)
+    client_certificate: ClientCertificate | None = field(default=None, repr=False)
     created_at: datetime | None = None
     updated_at: datetime | None = None
     problem: str | None = None
@@ -77,6 +82,14 @@ class Webhook:
     failing_since: datetime | None = None
     recovering_from: Suspension | None = None
     """A suspension that was lifted; until the webhook delivers again."""
+    sent_headers: tuple[tuple[str, str], ...] = field(init=False, repr=False, compare=False)
+    """What every request carries of the definition: its headers, and a credential that never changes."""
+
+    def __post_init__(self) -> None:
+        # Once for each definition, and not for each delivery.
+        fixed = None if self.auth is None or isinstance(self.auth, OAuth2Auth) else self.auth.authorization
+        added = () if fixed is None else (("authorization", fixed),)
+        object.__setattr__(self, "sent_headers", (*self.headers, *added))
 
     @property
     def state(self) -> WebhookState:

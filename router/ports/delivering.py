@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Final, Protocol
 
 from router.domain.announcement import WebhookAnnouncement
+from router.domain.credentials import ClientCertificate, OAuth2Auth
 from router.domain.delivery import Attempt, Claim
 from router.domain.event import AccountId, Event, EventType, Rejection
 from router.domain.matching import Verdict
@@ -289,12 +290,16 @@ class Upkeep(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutgoingRequest:
-    """One POST. `headers` are complete but for what HTTP itself needs (host, content-length)."""
+    """One POST. `headers` are complete but for what HTTP itself needs (host, content-length), and for the token of
+    `auth`, which the sender gets. `timeout` bounds all of it. `webhook_id` is whose token it is."""
 
     url: str
     headers: Mapping[str, str]
     body: bytes
     timeout: timedelta
+    webhook_id: WebhookId = WebhookId("")
+    auth: OAuth2Auth | None = field(default=None, repr=False)
+    client_certificate: ClientCertificate | None = field(default=None, repr=False)
 
 
 class Sender(Protocol):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from router.domain.event import AccountId
+from router.domain.signing import SigningKey
 from router.domain.webhook import Webhook, WebhookId
 from router.ports.delivering import MessageProperties
 
@@ -20,6 +21,13 @@ class Registry(Protocol):
 
     async def set_enabled(self, webhook_id: WebhookId, *, enabled: bool, at: datetime) -> bool:
         """False where there is no such webhook."""
+
+    async def rotate_secret(self, webhook_id: WebhookId, secret: str, *, at: datetime, overlap: timedelta) -> bool:
+        """Put `secret` before the others, which end `overlap` after `at` (domain/signing.py, `rotate`). Of two at once
+        none is lost: raises Conflict where others came first again and again. False where there is no such webhook."""
+
+    async def set_signing_key(self, webhook_id: WebhookId, key: SigningKey, *, at: datetime) -> bool:
+        """Sign with `key` from now on, in place of any other. False where there is no such webhook."""
 
     async def unsuspend(self, webhook_id: WebhookId) -> bool:
         """Forget suspension and failures; False where there were none."""

@@ -14,7 +14,7 @@ import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from router.domain.errors import DependencyUnavailable, InvalidInput, RouterError
+from router.domain.errors import Conflict, DependencyUnavailable, InvalidInput, RouterError
 from router.web.encoding import encode
 
 log = structlog.get_logger("router.web")
@@ -90,6 +90,8 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
         return _response(problem)
     except InvalidInput as error:
         return _response(invalid_request([FieldError(field=error.field, message=error.message)]))
+    except Conflict as error:
+        return _response(ProblemError(409, str(error)))
     except DependencyUnavailable as error:
         log.warning("request_unanswered", path=_route(request), reason=str(error))
         return _response(

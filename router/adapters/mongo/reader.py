@@ -60,8 +60,8 @@ _DELIVERY_FIELDS: Final[Document] = dict.fromkeys(
 _LISTED_DELIVERY_FIELDS: Final[Document] = _DELIVERY_FIELDS | {"attempts": {"$slice": -LISTED_ATTEMPTS}}
 _WEBHOOK_FIELDS: Final[Document] = dict.fromkeys(
     (
-        *("account_id", "name", "url", "event_type", "enabled", "restrict_to", "secret", "headers"),
-        *("created_at", "updated_at"),
+        *("account_id", "name", "url", "event_type", "enabled", "restrict_to", "secret", "signing_key"),
+        *("headers", "auth", "client_certificate", "created_at", "updated_at"),
     ),
     1,
 )

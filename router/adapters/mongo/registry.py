@@ -8,17 +8,22 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Any, Final
 
 from pymongo.errors import DuplicateKeyError, OperationFailure, PyMongoError
 
 from router.adapters.mongo.documents import Document
 from router.adapters.mongo.driver import MAX_READ_TIME_MS, Database, is_transient
 from router.adapters.mongo.indexes import ACCOUNTS, DEAD_LETTERS, WEBHOOK_HEALTH, WEBHOOKS
-from router.adapters.mongo.webhooks import LIFTED, spellings, webhook_document
-from router.domain.errors import ConfigurationRefused, DependencyUnavailable, InvalidInput
+from router.adapters.mongo.webhooks import LIFTED, rotated_secret, spellings, webhook_document
+from router.domain.errors import ConfigurationRefused, Conflict, DependencyUnavailable, InvalidInput
 from router.domain.event import AccountId
+from router.domain.signing import SigningKey, format_signing_key
 from router.domain.webhook import Webhook, WebhookId
+
+MAX_ROTATION_TRIES: Final = 5
+"""Each lost one was somebody else's rotation."""
 
 
 class MongoRegistry:
@@ -60,6 +65,28 @@ class MongoRegistry:
             result = await self._webhooks.update_one({"_id": {"$in": spellings(webhook_id)}}, update)
         return bool(result.matched_count)
 
+    async def rotate_secret(self, webhook_id: WebhookId, secret: str, *, at: datetime, overlap: timedelta) -> bool:
+        async with _store_errors():
+            for _ in range(MAX_ROTATION_TRIES):
+                document = await self._webhooks.find_one(
+                    {"_id": {"$in": spellings(webhook_id)}}, {"secret": 1}, max_time_ms=MAX_READ_TIME_MS
+                )
+                if document is None:
+                    return False
+                stored = document.get("secret")
+                unchanged = {"_id": document["_id"], "secret": _exactly(stored)}
+                entries = rotated_secret(stored, secret, now=at, overlap=overlap)
+                result = await self._webhooks.update_one(unchanged, {"$set": {"secret": entries, "updated_at": at}})
+                if result.matched_count:
+                    return True
+        raise Conflict(f"the secret of {webhook_id} is being changed by others; look at it, and try again")
+
+    async def set_signing_key(self, webhook_id: WebhookId, key: SigningKey, *, at: datetime) -> bool:
+        update = {"$set": {"signing_key": format_signing_key(key), "updated_at": at}}
+        async with _store_errors():
+            result = await self._webhooks.update_one({"_id": {"$in": spellings(webhook_id)}}, update)
+        return bool(result.matched_count)
+
     async def unsuspend(self, webhook_id: WebhookId) -> bool:
         # The router leaves an empty record behind when a webhook recovers: that was no suspension.
         blemished = {"$or": [{"suspended_at": {"$ne": None}}, {"failing_since": {"$ne": None}}]}
@@ -85,6 +112,11 @@ class MongoRegistry:
     async def mark_requeued(self, letter_id: str, at: datetime) -> None:
         async with _store_errors():
             await self._letters.update_one({"_id": letter_id}, {"$set": {"requeued_at": at}})
+
+
+def _exactly(value: Any) -> Any:
+    """A condition that only this very value meets: a plain text would also be found inside a list."""
+    return value if isinstance(value, list) else {"$eq": value, "$not": {"$type": "array"}}
 
 
 @asynccontextmanager

@@ -5,13 +5,15 @@ document must not blind the router to the others. The rules are the domain's; to
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime
-from typing import Any, Final
+from datetime import datetime, timedelta
+from typing import Any, Final, assert_never
 
 from bson import ObjectId
 
 from router.adapters.mongo.documents import Document, StoredDocument, optional_utc, utc
+from router.domain.credentials import Auth, BasicAuth, BearerAuth, ClientCertificate, OAuth2Auth
 from router.domain.definition import RawDefinition, read_definition
+from router.domain.signing import format_signing_key, read_entries, rotate
 from router.domain.webhook import (
     Suspension,
     SuspensionReason,
@@ -51,7 +53,10 @@ def parse_webhook(document: StoredDocument, country: str) -> Webhook:
         enabled=definition.enabled,
         restriction=definition.restriction,
         secrets=definition.secrets,
+        signing_key=definition.signing_key,
         headers=definition.headers,
+        auth=definition.auth,
+        client_certificate=definition.client_certificate,
         created_at=_time(document.get("created_at")),
         updated_at=_time(document.get("updated_at")),
         problem=problems[0] if problems else None,
@@ -65,8 +70,12 @@ def _raw_definition(document: StoredDocument) -> RawDefinition:
         event_type=document.get("event_type"),
         enabled=document.get("enabled"),
         restrict_to=document.get("restrict_to"),
+        # These hold secrets.
         secret=document.get("secret"),
+        signing_key=document.get("signing_key"),
         headers=document.get("headers"),
+        auth=document.get("auth"),
+        client_certificate=document.get("client_certificate"),
     )
 
 
@@ -117,8 +126,57 @@ def webhook_document(webhook: Webhook, secret: str | None) -> Document:
         "created_at": webhook.created_at,
         "updated_at": webhook.updated_at,
     }
-    if webhook.headers:
-        document["headers"] = dict(webhook.headers)
-    if secret is not None:
-        document["secret"] = secret
-    return document
+    return document | _secret_fields(webhook, secret)
+
+
+def _secret_fields(webhook: Webhook, secret: str | None) -> Document:
+    """The fields that hold secrets, as far as the webhook has them."""
+    fields: Document = {
+        "secret": secret,
+        "signing_key": format_signing_key(webhook.signing_key) if webhook.signing_key else None,
+        "headers": dict(webhook.headers) or None,
+        "auth": _auth_document(webhook.auth),
+        "client_certificate": _certificate_document(webhook.client_certificate),
+    }
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _auth_document(auth: Auth | None) -> Document | None:
+    match auth:
+        case None:
+            return None
+        case BasicAuth():
+            return {"type": "basic", "username": auth.username, "password": auth.password}
+        case BearerAuth():
+            return {"type": "bearer", "token": auth.token}
+        case OAuth2Auth():
+            return {
+                "type": "oauth2",
+                "token_url": auth.token_url,
+                "client_id": auth.client_id,
+                "client_secret": auth.client_secret,
+                "scope": auth.scope,
+                "client_authentication": auth.client_authentication.value,
+            }
+        case _:
+            assert_never(auth)
+
+
+def _certificate_document(certificate: ClientCertificate | None) -> Document | None:
+    return None if certificate is None else {"certificate": certificate.certificate, "key": certificate.key}
+
+
+# --- rotation --------------------------------------------------------------------------------------
+
+
+def rotated_secret(stored: object, secret: str, *, now: datetime, overlap: timedelta) -> list[Document]:
+    """The field `secret` after `secret` has become the newest. What is in `stored` moves as it is, sealed or not; what
+    could never have signed is dropped."""
+    try:
+        entries = read_entries(stored)
+    except ValueError:
+        entries = []
+    return [
+        {"value": entry.value, "expires_at": entry.expires_at}
+        for entry in rotate(entries, secret, now=now, overlap=overlap)
+    ]
