@@ -35,6 +35,10 @@ def circuit_after(settings: Settings) -> timedelta:
     return timedelta(seconds=settings.delivery.circuit_after_seconds)
 
 
+def rotation_overlap(settings: Settings) -> timedelta:
+    return timedelta(seconds=settings.signing.rotation_overlap_seconds)
+
+
 def connect_timeout(settings: Settings) -> timedelta:
     return timedelta(seconds=settings.delivery.connect_timeout_seconds)
 

@@ -166,6 +166,7 @@ class _Daemon:
             queue_of_source={source.name: source.queue for source in self._settings.sources},
             now=store.now,
             randomness=secrets.token_bytes,
+            rotation_overlap=convert.rotation_overlap(self._settings),
             country=self._settings.numbers.default_country,
             token=api.admin_token.get_secret_value() if api.admin_token else None,
             checks=self._readiness.checks,

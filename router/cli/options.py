@@ -41,6 +41,16 @@ def parse_moment(_: click.Context, __: click.Parameter, text: str | None) -> dat
         raise click.BadParameter(f"{text!r} is no time: {examples}") from None
 
 
+def parse_duration(_: click.Context, __: click.Parameter, text: str | None) -> timedelta | None:
+    """Callback: how long, as `90s`, `30m`, `24h` or `7d`."""
+    if text is None:
+        return None
+    duration = _AGO.fullmatch(text)
+    if duration is None:
+        raise click.BadParameter(f"{text!r} is no duration: write 90s, 30m, 24h or 7d")
+    return timedelta(**{_UNITS[duration["unit"]]: int(duration["count"])})
+
+
 def parse_headers(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> dict[str, str]:
     """Callback: `NAME=VALUE`, repeated. What may be in a header is the domain's to say."""
     headers: dict[str, str] = {}

@@ -12,14 +12,17 @@ from router.application.manage import NewWebhook, WebhookDraft
 from router.application.queries import PageRequest, WebhookFilter, WebhookReport
 from router.cli import output, views
 from router.cli.accounts import hint_to_enable
-from router.cli.base import CommandFailedError, Group
+from router.cli.base import Group
+from router.cli.credentials import Credentials, credential_options
 from router.cli.listing import Listing, paging_options, print_pages
 from router.cli.options import EVENT_TYPES, STATES, json_option, parse_headers, usage_error
+from router.cli.rotation import rotate_secret
 from router.cli.session import Session, Store
+from router.cli.webhook_output import fields, not_found, print_report, row
 from router.domain.egress import EgressPolicy
 from router.domain.errors import InvalidInput
 from router.domain.event import AccountId, EventType
-from router.domain.webhook import TrackingNumberRestriction, UserRestriction, Webhook, WebhookId, WebhookState
+from router.domain.webhook import Webhook, WebhookId, WebhookState
 from router.ports import DeliveryCounts, StoredAccount
 
 if TYPE_CHECKING:
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
 
 _OPTIONS: Final = {
     "account_id": "--account",
+    "auth": "--auth-file",
+    "client_certificate": "--client-cert / --client-key",
     "enabled": "--disabled",
     "event_type": "--event-type",
     "headers": "--header",
@@ -55,6 +60,8 @@ def webhooks() -> None:
     "      --url https://crm.example.com/cdr --tracking-number '04 65 71 00 42' --header X-Team=sales",
     "webhook-router webhooks add --account 1042 --name Audit --event-type user --user-id u-17 \\\n"
     "      --url https://audit.example.com/ --disabled --json",
+    "cat auth.json | webhook-router webhooks add --account 1042 --name CRM --event-type call \\\n"
+    "      --url https://crm.example.com/hook --auth-file - --asymmetric",
 )
 @click.option("--account", required=True, metavar="ID", help="Account whose events are sent.")
 @click.option("--name", required=True, metavar="TEXT", help="Name for people.")
@@ -76,6 +83,7 @@ def webhooks() -> None:
     metavar="NAME=VALUE",
     help="Header to add. May be repeated.",
 )
+@credential_options
 @click.option("--disabled", is_flag=True, help="Store it paused.")
 @click.option("--id", "webhook_id", metavar="ID", help="Id to give it.  [default: a random one]")
 @json_option
@@ -94,11 +102,13 @@ def add(
     disabled: bool,
     webhook_id: str | None,
     as_json: bool,
+    **secret_files: Any,
 ) -> None:
     """Add a webhook.
 
     Prints the secret that its requests are signed with. It is shown this once.
     """
+    credentials = Credentials.read(headers, **secret_files)
     draft = WebhookDraft(
         account_id=account,
         name=name,
@@ -106,7 +116,10 @@ def add(
         event_type=event_type,
         enabled=not disabled,
         restrict_to=_restrict_to(tracking_numbers, user_id),
-        headers=headers,
+        headers=credentials.headers,
+        auth=credentials.auth,
+        client_certificate=credentials.client_certificate,
+        asymmetric=credentials.asymmetric,
         id=webhook_id,
     )
 
@@ -145,7 +158,7 @@ def _print_new(new: NewWebhook, *, as_json: bool) -> None:
     if as_json:
         output.print_json({**views.webhook(report), "secret": new.secret})
     else:
-        output.print_record([*_fields(report), ("secret", new.secret)])
+        output.print_record([*fields(report), ("secret", new.secret)])
     output.note("The secret is shown this once: hand it to whoever checks the signatures.")
 
 
@@ -190,7 +203,7 @@ def list_(
     )
     listing = Listing[WebhookReport](
         ("ID", "ACCOUNT", "NAME", "TYPE", "STATE", "URL", "PENDING", "FAILED", "TOTAL"),
-        row=_row,
+        row=row,
         view=views.webhook,
         as_json=as_json,
         when_empty="No webhook matches.",
@@ -212,7 +225,7 @@ def show(session: Session, /, *, webhook_id: str, as_json: bool) -> None:
     async def work(store: Store, _: Settings) -> WebhookReport | None:
         return await queries.find_webhook(store.reader, WebhookId(webhook_id))
 
-    _print_report(session.with_store(work), webhook_id, as_json=as_json)
+    print_report(session.with_store(work), webhook_id, as_json=as_json)
 
 
 # --- pause, resume, delete -------------------------------------------------------------------------
@@ -232,7 +245,7 @@ def pause(session: Session, /, *, webhook_id: str, as_json: bool) -> None:
         await manage.pause_webhook(store.registry, WebhookId(webhook_id), now=store.now())
         return await queries.find_webhook(store.reader, WebhookId(webhook_id))
 
-    _print_report(session.with_store(work), webhook_id, as_json=as_json)
+    print_report(session.with_store(work), webhook_id, as_json=as_json)
 
 
 @webhooks.example_command("resume", "webhook-router webhooks resume wh_crm")
@@ -246,7 +259,7 @@ def resume(session: Session, /, *, webhook_id: str, as_json: bool) -> None:
         await manage.resume_webhook(store.registry, WebhookId(webhook_id), now=store.now())
         return await queries.find_webhook(store.reader, WebhookId(webhook_id))
 
-    _print_report(session.with_store(work), webhook_id, as_json=as_json)
+    print_report(session.with_store(work), webhook_id, as_json=as_json)
 
 
 @webhooks.example_command("delete", "webhook-router webhooks delete wh_crm")
@@ -263,66 +276,11 @@ def delete(session: Session, /, *, webhook_id: str, as_json: bool) -> None:
 
     report = session.with_store(work)
     if report is None:
-        raise _not_found(webhook_id)
+        raise not_found(webhook_id)
     pending = report.deliveries.pending
     if as_json:
         output.print_json({"id": webhook_id, "deleted": True, "pending_deliveries": pending})
     output.note(f"Deleted {output.shown(webhook_id)}; a running router cancels its pending deliveries ({pending}).")
 
 
-# --- how a webhook looks ---------------------------------------------------------------------------
-
-
-def _not_found(webhook_id: str) -> CommandFailedError:
-    return CommandFailedError(
-        f"there is no webhook {output.shown(webhook_id)}; `webhook-router webhooks list` shows those there are"
-    )
-
-
-def _print_report(report: WebhookReport | None, webhook_id: str, *, as_json: bool) -> None:
-    if report is None:
-        raise _not_found(webhook_id)
-    if as_json:
-        output.print_json(views.webhook(report))
-    else:
-        output.print_record(_fields(report))
-
-
-def _row(report: WebhookReport) -> output.Row:
-    webhook, counts = report.webhook, report.deliveries
-    # Without its query, which may hold a token; `show` has the whole.
-    url, _, _ = webhook.url.partition("?")
-    values = (webhook.id, webhook.account_id, webhook.name, webhook.event_type, webhook.state, url)
-    return [output.shown(value) for value in (*values, counts.pending, counts.failed, counts.total)]
-
-
-def _fields(report: WebhookReport) -> list[tuple[str, object]]:
-    webhook, counts = report.webhook, report.deliveries
-    reason = queries.state_reason(webhook)
-    return [
-        ("webhook", webhook.id),
-        ("account", webhook.account_id),
-        ("name", webhook.name),
-        ("url", webhook.url),
-        ("event type", webhook.event_type),
-        ("state", f"{webhook.state}: {reason}" if reason else webhook.state),
-        ("restricted to", _restriction_text(webhook)),
-        # Their values may be keys of the customer's system.
-        ("headers", ", ".join(name for name, _ in webhook.headers)),
-        (
-            "deliveries",
-            f"{counts.total} ({counts.delivered} delivered, {counts.failed} failed, {counts.pending} pending)",
-        ),
-        ("created", webhook.created_at),
-        ("updated", webhook.updated_at),
-    ]
-
-
-def _restriction_text(webhook: Webhook) -> str:
-    match webhook.restriction:
-        case TrackingNumberRestriction(numbers=numbers):
-            return ", ".join(sorted(numbers))
-        case UserRestriction(user_id=user_id):
-            return f"user {user_id}"
-        case None:
-            return "every event of the type"
+webhooks.add_command(rotate_secret)

@@ -15,10 +15,6 @@ from enum import StrEnum
 from typing import Final
 from urllib.parse import quote_plus
 
-from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
-
 from router.domain.egress import check_url
 
 MAX_CREDENTIAL_LENGTH: Final = 4096
@@ -180,6 +176,11 @@ def check_client_certificate(value: object) -> ClientCertificate | None:
     """What `client_certificate` says: null, or PEM texts that belong together. Raises ValueError."""
     if value is None:
         return None
+    # Few webhooks have one, and all commands would wait for these to load.
+    from cryptography import x509  # noqa: PLC0415
+    from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key  # noqa: PLC0415
+
     if not isinstance(value, Mapping) or set(value) != {"certificate", "key"}:
         raise ValueError("must be null or an object of certificate and key")
     certificate, key = value["certificate"], value["key"]

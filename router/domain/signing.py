@@ -73,7 +73,7 @@ def current(secrets: Sequence[Secret], now: datetime) -> list[Secret]:
 def sign(
     secrets: Iterable[bytes], webhook_id: str, timestamp: int, body: bytes, signing_key: SigningKey | None = None
 ) -> str | None:
-    """The `webhook-signature` header: one `v1,<base64>` per secret, in order, then `v1a,<base64>`; None without a key."""
+    """The header `webhook-signature`: a `v1,<base64>` per secret, in order, then `v1a,<base64>`; None without keys."""
     signed = b"%s.%d.%s" % (webhook_id.encode("ascii"), timestamp, body)
     entries = [f"v1,{_base64(digest(key, signed, sha256))}" for key in secrets]
     if signing_key is not None:

@@ -297,7 +297,7 @@ class OutgoingRequest:
     headers: Mapping[str, str]
     body: bytes
     timeout: timedelta
-    webhook_id: WebhookId = WebhookId("")
+    webhook_id: WebhookId
     auth: OAuth2Auth | None = field(default=None, repr=False)
     client_certificate: ClientCertificate | None = field(default=None, repr=False)
 

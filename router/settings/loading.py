@@ -29,6 +29,7 @@ from router.settings.sections import (
     MongoSettings,
     NumbersSettings,
     RetentionSettings,
+    SigningSettings,
 )
 
 DEFAULT_CONFIG: Final = Path("config/router.toml")
@@ -60,6 +61,8 @@ class Settings(BaseSettings):
     """The HTTP API and the console."""
     egress: EgressSettings = EgressSettings()
     """Which addresses webhooks may be sent to."""
+    signing: SigningSettings = SigningSettings()
+    """How requests are signed."""
     delivery: DeliverySettings = DeliverySettings()
     """Attempts and retries."""
     limits: LimitsSettings = LimitsSettings()

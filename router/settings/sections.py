@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
+from router.domain.signing import MAX_OVERLAP
 from router.settings.ports import DEFAULT_DENY_PORTS
 from router.settings.values import (
     NONE_WORD,
@@ -82,6 +83,13 @@ class EgressSettings(Section):
     """TCP ports that are never dialled, each 0 to 65535. The list replaces the default."""
     resolvers: Annotated[tuple[NameServer, ...], Field(max_length=10)] = ()
     """Name servers for customers' names, by address, in order: `10.0.0.53`, `[fd00::53]:5353`; none: the system's."""
+
+
+class SigningSettings(Section):
+    """`signing`: how requests are signed."""
+
+    rotation_overlap_seconds: Annotated[int, Field(ge=0, le=int(MAX_OVERLAP.total_seconds())), NUMBER] = DAY_SECONDS
+    """Seconds, 0 to 2592000, for which an old secret signs beside the one that a rotation brings."""
 
 
 Timeout = Annotated[float, Field(ge=0.1, le=300), NUMBER]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from aiohttp import web
@@ -39,6 +39,7 @@ def build_app(
     country: str,
     now: Callable[[], datetime],
     randomness: Randomness,
+    rotation_overlap: timedelta,
     token: str | None,
     checks: Checks,
     metrics: CollectorRegistry,
@@ -47,8 +48,9 @@ def build_app(
 ) -> web.Application:
     """The application. `token` is `api.admin_token`; None lets nobody in. `country` is where numbers are dialled.
 
-    `queue_of_source` says where a dead letter goes back to. `checks` is asked for readiness.
-    `observe` brings the gauges of `metrics` up to date before they are read. `stalled` is asked for liveness.
+    `queue_of_source` says where a dead letter goes back to, `rotation_overlap` how long an old secret signs.
+    `checks` is asked for readiness, `stalled` for liveness. `observe` brings the gauges of `metrics` up to date before
+    they are read.
     """
     app = web.Application(middlewares=[problems], client_max_size=MAX_BODY_BYTES)
     app.on_response_prepare.append(_add_headers)
@@ -62,6 +64,7 @@ def build_app(
         country=country,
         now=now,
         randomness=randomness,
+        rotation_overlap=rotation_overlap,
     )
     add_endpoints(app, ENDPOINTS, api, AdminToken(token))
     return app

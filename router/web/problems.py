@@ -88,10 +88,8 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
         return await handler(request)
     except ProblemError as problem:
         return _response(problem)
-    except InvalidInput as error:
-        return _response(invalid_request([FieldError(field=error.field, message=error.message)]))
-    except Conflict as error:
-        return _response(ProblemError(409, str(error)))
+    except (InvalidInput, Conflict) as error:
+        return _response(_refusal(error))
     except DependencyUnavailable as error:
         log.warning("request_unanswered", path=_route(request), reason=str(error))
         return _response(
@@ -103,6 +101,12 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
         # The log has the whole of it; the caller gets a sentence that says nothing about us.
         log.exception("request_failed", method=request.method, path=_route(request))
         return _response(ProblemError(500, "the request could not be answered; the log of the router says why"))
+
+
+def _refusal(error: InvalidInput | Conflict) -> ProblemError:
+    if isinstance(error, Conflict):
+        return ProblemError(409, str(error))
+    return invalid_request([FieldError(field=error.field, message=error.message)])
 
 
 def _from_aiohttp(request: web.Request, answer: web.HTTPException) -> web.StreamResponse:

@@ -20,6 +20,7 @@ from router.adapters.mongo.registry import MongoRegistry
 from router.adapters.mongo.resilience import Persistent, StoreHealth
 from router.domain.errors import ConfigurationRefused, DependencyUnavailable, InvalidInput
 from router.domain.event import AccountId, EventType, Rejection, RejectionReason
+from router.domain.signing import Secret
 from router.domain.webhook import (
     Suspension,
     SuspensionReason,
@@ -41,7 +42,7 @@ CRM = Webhook(
     event_type=EventType.CALL,
     enabled=True,
     restriction=TrackingNumberRestriction(numbers=frozenset({"+33199001234", "+33465710042"})),
-    secrets=(b"secret",),
+    secrets=(Secret(b"secret"),),
     headers=(("X-Team", "sales"), ("x.$dotted", "a b")),
     created_at=NOW,
     updated_at=NOW,

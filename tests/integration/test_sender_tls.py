@@ -46,7 +46,7 @@ CERTIFICATES = {
 
 
 async def post_to(server: ScriptedServer) -> SendResult:
-    async with open_sender(tls=trusting_tls()) as sender:
+    async with open_sender(tls=trusting_tls) as sender:
         return await sender.send(outgoing(server.url))
 
 

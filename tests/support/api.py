@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 import aiohttp
@@ -73,6 +74,7 @@ class Surroundings:
             country="FR",
             now=lambda: NOON,
             randomness=lambda count: b"\x01" * count,
+            rotation_overlap=timedelta(days=1),
             token=self.token,
             checks=lambda: self.checks,
             metrics=self.metrics,

@@ -11,6 +11,7 @@ from router.domain.announcement import WebhookAnnouncement
 from router.domain.delivery import Claim, DeliveryId, delivery_id
 from router.domain.event import AccountId, Event, EventKey, EventType
 from router.domain.outcome import Answer, SendResult
+from router.domain.signing import Secret
 from router.domain.webhook import Suspension, Webhook, WebhookId
 from router.ports import (
     Claimed,
@@ -74,7 +75,7 @@ def webhook(
         url=url,
         event_type=event_type,
         enabled=enabled,
-        secrets=secrets,
+        secrets=tuple(map(Secret, secrets)),
         problem=problem,
         suspension=suspension,
         failing_since=failing_since,

@@ -7,11 +7,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from router.domain.delivery import Delivery, DeliveryId, DeliveryStatus
 from router.domain.errors import DependencyUnavailable, InvalidInput
 from router.domain.event import AccountId, EventKey, EventType
+from router.domain.signing import Secret, SecretEntry, SigningKey, format_secret, parse_secret, rotate
 from router.domain.webhook import Suspension, Webhook, WebhookId
 from router.ports import (
     UNDATED,
@@ -83,6 +84,23 @@ class FakeRegistry:
         if webhook is None:
             return False
         self._store.definitions[webhook_id] = replace(webhook, enabled=enabled, updated_at=at)
+        return True
+
+    async def rotate_secret(self, webhook_id: WebhookId, secret: str, *, at: datetime, overlap: timedelta) -> bool:
+        webhook = self._store.definitions.get(webhook_id)
+        if webhook is None:
+            return False
+        entries = [SecretEntry(format_secret(old.key), old.expires_at) for old in webhook.secrets]
+        rotated = rotate(entries, secret, now=at, overlap=overlap)
+        secrets = tuple(Secret(parse_secret(entry.value), entry.expires_at) for entry in rotated)
+        self._store.definitions[webhook_id] = replace(webhook, secrets=secrets, updated_at=at)
+        return True
+
+    async def set_signing_key(self, webhook_id: WebhookId, key: SigningKey, *, at: datetime) -> bool:
+        webhook = self._store.definitions.get(webhook_id)
+        if webhook is None:
+            return False
+        self._store.definitions[webhook_id] = replace(webhook, signing_key=key, updated_at=at)
         return True
 
     async def unsuspend(self, webhook_id: WebhookId) -> bool:

@@ -12,8 +12,10 @@ import uvloop
 
 from router.adapters.http.connector import client_tls
 from router.adapters.http.sender import HttpSender
+from router.domain.credentials import ClientCertificate, OAuth2Auth
 from router.domain.egress import EgressPolicy, parse_allow_rule
 from router.domain.outcome import SendResult
+from router.domain.webhook import WebhookId
 from router.ports import OutgoingRequest
 
 LOOPBACK: Final = EgressPolicy(allow=(parse_allow_rule("127.0.0.1"), parse_allow_rule("::1")), require_https=False)
@@ -40,7 +42,7 @@ class WatchedSender(HttpSender):
 @asynccontextmanager
 async def open_sender(policy: EgressPolicy = LOOPBACK, **options: Any) -> AsyncIterator[HttpSender]:
     """A sender, open for the length of a block."""
-    sender = WatchedSender(policy, **{"tls": _TLS, **options})
+    sender = WatchedSender(policy, **{"tls": lambda: _TLS, **options})
     await sender.open()
     try:
         yield sender
@@ -54,6 +56,9 @@ def outgoing(
     body: bytes = b"{}",
     headers: Mapping[str, str] | None = None,
     timeout_seconds: float = 60,
+    webhook_id: str = "wh_1",
+    auth: OAuth2Auth | None = None,
+    client_certificate: ClientCertificate | None = None,
 ) -> OutgoingRequest:
     """A request as the application makes it, but for the headers that matter to the customer only."""
     return OutgoingRequest(
@@ -61,4 +66,7 @@ def outgoing(
         headers={"content-type": "application/json", "user-agent": "webhook-router/test", **(headers or {})},
         body=body,
         timeout=timedelta(seconds=timeout_seconds),
+        webhook_id=WebhookId(webhook_id),
+        auth=auth,
+        client_certificate=client_certificate,
     )

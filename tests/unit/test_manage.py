@@ -10,7 +10,7 @@ from router.application import manage
 from router.application.manage import WebhookDraft
 from router.domain.errors import InvalidInput
 from router.domain.event import EventType
-from router.domain.signing import parse_secret
+from router.domain.signing import Secret, parse_secret
 from router.domain.webhook import (
     Suspension,
     SuspensionReason,
@@ -73,7 +73,7 @@ async def test_a_new_webhook_is_active_and_signs_with_its_own_secret() -> None:
 
     assert new.webhook.id == "wh_eaqseizeeutcokbjfivsyljo"
     assert new.secret == "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
-    assert new.webhook.secrets == (parse_secret(new.secret),)
+    assert new.webhook.secrets == (Secret(parse_secret(new.secret)),)
     assert new.webhook.state is WebhookState.ACTIVE
     assert (new.webhook.created_at, new.webhook.updated_at) == (NOW, NOW)
     assert store.definitions == {new.webhook.id: new.webhook}

@@ -8,6 +8,7 @@ import pytest
 
 from router.domain.event import AccountId, Event, EventType
 from router.domain.matching import Verdict, explain, judge, match
+from router.domain.signing import Secret
 from router.domain.webhook import (
     Account,
     Restriction,
@@ -152,6 +153,6 @@ def test_state_of_a_webhook(webhook: Webhook, state: WebhookState) -> None:
 
 
 def test_secrets_and_headers_do_not_show_in_logs() -> None:
-    webhook = replace(WEBHOOK, secrets=(b"s3cret-key",), headers=(("authorization", "s3cret-token"),))
+    webhook = replace(WEBHOOK, secrets=(Secret(b"s3cret-key"),), headers=(("authorization", "s3cret-token"),))
 
     assert "s3cret" not in repr(webhook)

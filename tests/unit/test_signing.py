@@ -1,14 +1,29 @@
 """Signatures after Standard Webhooks, judged by the specification's vector and by another implementation."""
 
-from base64 import b64encode
-from datetime import UTC, datetime
+from base64 import b64decode, b64encode
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from standardwebhooks import Webhook, WebhookVerificationError
 
-from router.domain.signing import format_secret, parse_secret, sign
+from router.domain.signing import (
+    MAX_SECRETS,
+    Secret,
+    SecretEntry,
+    SigningKey,
+    current,
+    format_secret,
+    format_signing_key,
+    parse_secret,
+    parse_signing_key,
+    read_entries,
+    rotate,
+    sign,
+)
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 KEY = parse_secret(SECRET)
@@ -79,3 +94,117 @@ def test_text_that_is_no_secret_is_refused_without_repeating_it(text: str) -> No
         parse_secret(text)
 
     assert text.removeprefix("whsec_") == "" or text not in str(refused.value)
+
+
+# --- v1a -------------------------------------------------------------------------------------------
+
+PRIVATE = "whsk_6Xb/dCcHpPea21PS1N9VY/NZW723CEc77N4rJCubMbfVKIDij2HKpMKkioLlX0dRqSKJp4AJ6p9lMicMFs6Kvg=="
+PUBLIC = "whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4="
+V1A = "v1a,hnO3f9T8Ytu9HwrXslvumlUpqtNVqkhqw/enGzPCXe5BdqzCInXqYXFymVJaA7AZdpXwVLPo3mNl8EM+m7TBAg=="
+SIGNING_KEY = parse_signing_key(PRIVATE)
+
+
+def test_vector_of_another_implementation_for_v1a() -> None:
+    """Svix's server, whose notation of keys the specification has."""
+    signature = sign([], "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}', SIGNING_KEY)
+
+    assert (signature, SIGNING_KEY.public_key) == (V1A, PUBLIC)
+
+
+def test_v1a_follows_v1() -> None:
+    both = sign([OTHER_KEY, KEY], "evt_1", 1614265330, b"{}", SIGNING_KEY)
+
+    alone = sign([], "evt_1", 1614265330, b"{}", SIGNING_KEY)
+    assert both == f"{sign([OTHER_KEY, KEY], 'evt_1', 1614265330, b'{}')} {alone}"
+
+
+@settings(deadline=None)
+@given(
+    body=json_bodies,
+    event_id=st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=255),
+    seed=st.binary(min_size=32, max_size=32),
+)
+def test_v1a_is_verified_with_the_public_key_over_id_time_and_body(body: bytes, event_id: str, seed: bytes) -> None:
+    key = SigningKey(seed)
+    signature = sign([], event_id, 1614265330, body, key) or ""
+
+    public = Ed25519PublicKey.from_public_bytes(b64decode(key.public_key.removeprefix("whpk_")))
+    raw = b64decode(signature.removeprefix("v1a,"))
+    public.verify(raw, f"{event_id}.1614265330.".encode() + body)
+    with pytest.raises(InvalidSignature):
+        public.verify(raw, f"{event_id}.1614265331.".encode() + body)
+
+
+def test_a_signing_key_survives_its_text_with_its_public_key_or_without() -> None:
+    assert format_signing_key(SIGNING_KEY) == PRIVATE
+    assert parse_signing_key("whsk_" + b64encode(SIGNING_KEY.seed).decode()) == SIGNING_KEY
+    assert PRIVATE not in repr(SIGNING_KEY)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        None,
+        7,
+        "",
+        "whsk_",
+        SECRET,
+        PUBLIC,
+        PRIVATE.removeprefix("whsk_"),
+        PRIVATE[:-4],
+        PRIVATE.replace("X0dR", "aaaa"),
+        "whsk_not base64!",
+    ],
+)
+def test_text_that_is_no_signing_key_is_refused_without_repeating_it(text: object) -> None:
+    with pytest.raises(ValueError, match="signing key") as refused:
+        parse_signing_key(text)
+
+    assert "6Xb" not in str(refused.value)
+
+
+# --- rotation --------------------------------------------------------------------------------------
+
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+DAY, HOUR = timedelta(days=1), timedelta(hours=1)
+
+
+def test_a_secret_signs_until_the_moment_at_which_it_ends() -> None:
+    ending = Secret(KEY, NOW)
+
+    assert current([Secret(OTHER_KEY), ending], NOW - timedelta(microseconds=1)) == [Secret(OTHER_KEY), ending]
+    assert current([Secret(OTHER_KEY), ending], NOW) == [Secret(OTHER_KEY)]
+
+
+def test_what_is_over_does_not_count() -> None:
+    over = [Secret(KEY, NOW - DAY)] * 9
+
+    assert current([*over, *[Secret(OTHER_KEY)] * MAX_SECRETS], NOW) == [Secret(OTHER_KEY)] * MAX_SECRETS
+
+
+@pytest.mark.parametrize(
+    ("entries", "overlap", "rotated"),
+    [
+        ([], DAY, []),
+        ([SecretEntry("old")], DAY, [SecretEntry("old", NOW + DAY)]),
+        ([SecretEntry("old")], timedelta(0), []),
+        # its end comes no later than it would have
+        ([SecretEntry("old"), SecretEntry("older", NOW + HOUR)], DAY,
+         [SecretEntry("old", NOW + DAY), SecretEntry("older", NOW + HOUR)]),
+        # and sooner, if the new overlap is shorter
+        ([SecretEntry("old", NOW + DAY)], HOUR, [SecretEntry("old", NOW + HOUR)]),
+        ([SecretEntry("old"), SecretEntry("over", NOW)], DAY, [SecretEntry("old", NOW + DAY)]),
+        ([SecretEntry(str(n)) for n in range(MAX_SECRETS)], DAY,
+         [SecretEntry(str(n), NOW + DAY) for n in range(MAX_SECRETS - 1)]),
+    ],
+    ids=["first", "plain", "at once", "earlier end", "shortened", "over", "full"],
+)  # fmt: skip
+def test_rotation(entries: list[SecretEntry], overlap: timedelta, rotated: list[SecretEntry]) -> None:
+    assert rotate(entries, "new", now=NOW, overlap=overlap) == [SecretEntry("new"), *rotated]
+
+
+def test_entries_do_not_show_their_secret() -> None:
+    entries = read_entries([SECRET, {"value": SECRET, "expires_at": NOW}])
+
+    assert "MfKQ" not in repr(entries)
+    assert [entry.expires_at for entry in entries] == [None, NOW]

@@ -1,6 +1,7 @@
 """Sending one attempt over HTTP, within its time, to a permitted address; whatever happens comes back as a value.
 
-Owns the connection pool and the resolver. Decides nothing about deliveries.
+Owns the connection pool, the resolver, and what requests prove themselves with: access tokens, client certificates.
+Decides nothing about deliveries.
 """
 
 from __future__ import annotations
@@ -8,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from io import BytesIO
 from typing import Final
+from urllib.parse import urlencode
 
 import aiohttp
 from aiohttp.abc import AbstractResolver
@@ -20,7 +23,10 @@ from yarl import URL
 
 from router.adapters.http.classify import classify
 from router.adapters.http.connector import GuardedConnector, client_tls, name_resolver
+from router.adapters.http.identities import ClientIdentities
+from router.adapters.http.tokens import MAX_TOKEN_ANSWER_BYTES, Grant, TokenAnswer, Tokens, failure, read_token
 from router.adapters.http.trail import TRAIL, Trail
+from router.domain.credentials import ClientCertificate, OAuth2Auth
 from router.domain.delivery import MAX_KEPT_RESPONSE_BYTES, AttemptError
 from router.domain.egress import EgressPolicy, EgressRule, check_url
 from router.domain.outcome import RETRY_AFTER_STATUSES, Answer, LocalFault, NoAnswer, SendResult
@@ -49,12 +55,12 @@ class HttpSender:
         *,
         connect_timeout: timedelta = CONNECT_TIMEOUT,
         resolver: Callable[[], AbstractResolver] = name_resolver,
-        tls: ssl.SSLContext | None = None,
+        tls: Callable[[], ssl.SSLContext] = client_tls,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         on_refusal: Callable[[EgressRule], None] = lambda _: None,
     ) -> None:
-        """`resolver` is called by `open`, `tls` replaces `client_tls()`, a Retry-After date is compared with `now`.
-        `on_refusal` hears of each request that the egress policy refused."""
+        """`resolver` is called by `open`; `tls` too, and for each client certificate. A Retry-After date is compared
+        with `now`. `on_refusal` hears of each request that the egress policy refused."""
         self._policy = policy
         self._timeout = aiohttp.ClientTimeout(
             total=None,  # ours bounds a whole attempt, over two connections
@@ -62,15 +68,17 @@ class HttpSender:
             ceil_threshold=float("inf"),  # aiohttp rounds longer timeouts up to whole seconds
         )
         self._make_resolver = resolver
-        self._tls = tls
+        self._new_tls = tls
         self._now = now
         self._on_refusal = on_refusal
         self._sessions_open = False
 
     async def open(self) -> None:
         """Create the pool; connects to nothing."""
-        tls = self._tls or client_tls()
+        tls = self._new_tls()
         self._resolver = self._make_resolver()
+        self._identities = ClientIdentities(self._new_tls)
+        self._tokens = Tokens(asyncio.get_running_loop().time)
         self._pooled = self._session(tls, force_close=False)
         self._unpooled = self._session(tls, force_close=True)
         self._sessions_open = True
@@ -80,6 +88,8 @@ class HttpSender:
         if not self._is_open():
             return
         self._sessions_open = False
+        await self._tokens.close()
+        await self._identities.close()
         await self._pooled.close()
         await self._unpooled.close()
         await self._resolver.close()
@@ -90,6 +100,93 @@ class HttpSender:
         The status decides as soon as the head of the answer is there: a body that is late, cut off or wrong is
         an answer with `truncated`.
         """
+        deadline = asyncio.get_running_loop().time() + request.timeout.total_seconds()
+        if not self._is_open():
+            return _SHUTTING_DOWN
+        try:
+            tls = await self._identity(request.client_certificate, deadline)
+            if not isinstance(tls, ssl.SSLContext | None):
+                return tls
+            if request.auth is None:
+                return await self._exchange(request, deadline, tls=tls)
+            return await self._exchange_with_token(request, request.auth, deadline, tls)
+        except asyncio.CancelledError:
+            # Closing cancels what is shared, a DNS lookup or a token, though nobody cancelled this task.
+            if not self._is_open() and not _is_cancelled():
+                return _SHUTTING_DOWN
+            raise
+
+    # --- who we are ---
+
+    async def _identity(
+        self, certificate: ClientCertificate | None, deadline: float
+    ) -> ssl.SSLContext | NoAnswer | LocalFault | None:
+        """The context that shows `certificate`; None: the one of everybody."""
+        if certificate is None:
+            return None
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await self._identities.context(certificate)
+        except ssl.SSLError:
+            return NoAnswer(error=AttemptError.TLS, detail="OpenSSL does not take the client certificate")
+        except OSError as fault:
+            return LocalFault(detail=f"the client certificate could not be loaded ({type(fault).__name__})")
+
+    async def _exchange_with_token(
+        self, request: OutgoingRequest, auth: OAuth2Auth, deadline: float, tls: ssl.SSLContext | None
+    ) -> SendResult:
+        try:
+            async with asyncio.timeout_at(deadline):
+                grant = await self._tokens.get(request.webhook_id, auth, lambda: self._fetch_token(auth, request))
+        except TimeoutError:
+            return failure(AttemptError.TIMEOUT, "no answer in time")
+        if not isinstance(grant, Grant):
+            return grant
+        headers = {**request.headers, "authorization": f"Bearer {grant.token}"}
+        answer = await self._exchange(replace(request, headers=headers), deadline, tls=tls)
+        if isinstance(answer, Answer) and answer.status_code == 401:
+            self._tokens.refused(request.webhook_id, grant.token)
+        return answer
+
+    async def _fetch_token(self, auth: OAuth2Auth, request: OutgoingRequest) -> TokenAnswer:
+        """Ask for a token, for as long as an attempt may take, by the same way and rules as everything goes out."""
+        form, headers = auth.token_request()
+        asking = OutgoingRequest(
+            url=auth.token_url,
+            headers={
+                "accept": "application/json",
+                "content-type": "application/x-www-form-urlencoded",
+                "user-agent": request.headers.get("user-agent", ""),
+                **headers,
+            },
+            body=urlencode(form).encode("ascii"),
+            timeout=request.timeout,
+            webhook_id=request.webhook_id,
+        )
+        deadline = asyncio.get_running_loop().time() + request.timeout.total_seconds()
+        answer = await self._exchange(asking, deadline, max_body_bytes=MAX_TOKEN_ANSWER_BYTES)
+        match answer:
+            case Answer():
+                return read_token(answer.status_code, answer.body, complete=not answer.truncated)
+            case NoAnswer(error=AttemptError.BLOCKED_ADDRESS):
+                # Which rule and which setting is for the operator alone.
+                return replace(failure(answer.error, "its address is not allowed"), detail=f"token {answer.detail}")
+            case NoAnswer():
+                return failure(answer.error, answer.detail)
+            case LocalFault():
+                return answer
+
+    # --- one request ---
+
+    async def _exchange(
+        self,
+        request: OutgoingRequest,
+        deadline: float,
+        *,
+        tls: ssl.SSLContext | None = None,
+        max_body_bytes: int = MAX_KEPT_RESPONSE_BYTES,
+    ) -> SendResult:
+        """POST once, as far as the policy permits. `tls` None: the context of everybody."""
         url = _parse(request.url)
         if isinstance(url, str):
             return NoAnswer(error=AttemptError.OTHER, detail=url)
@@ -100,23 +197,17 @@ class HttpSender:
         if not self._is_open():
             return _SHUTTING_DOWN
 
-        deadline = asyncio.get_running_loop().time() + request.timeout.total_seconds()
         trail = Trail()
         token = TRAIL.set(trail)
         try:
             async with asyncio.timeout_at(deadline):
-                response = await self._post(url, request, trail)
-        except asyncio.CancelledError:
-            # Closing cancels what waits for a shared DNS lookup, though nobody cancelled this task.
-            if not self._is_open() and not _is_cancelled():
-                return _SHUTTING_DOWN
-            raise
+                response = await self._post(url, request, trail, tls)
         except Exception as exc:
             return self._classify(exc, trail) if self._is_open() else _SHUTTING_DOWN
         finally:
             TRAIL.reset(token)
 
-        return await self._read(response, deadline)
+        return await self._read(response, deadline, max_body_bytes)
 
     def _classify(self, exc: Exception, trail: Trail) -> NoAnswer | LocalFault:
         answer = classify(exc, trail)
@@ -125,23 +216,25 @@ class HttpSender:
             self._on_refusal(trail.refusal.rule if trail.refusal else EgressRule.NOT_AN_ADDRESS)
         return answer
 
-    async def _post(self, url: URL, request: OutgoingRequest, trail: Trail) -> aiohttp.ClientResponse:
+    async def _post(
+        self, url: URL, request: OutgoingRequest, trail: Trail, tls: ssl.SSLContext | None
+    ) -> aiohttp.ClientResponse:
         """The head of the answer. A connection of the pool that turns out to be dead costs no attempt.
 
         Servers close idle connections whenever they like, also at the moment we write to one. aiohttp repeats
         idempotent methods only.
         """
         try:
-            return await self._post_on(self._pooled, url, request)
+            return await self._post_on(self._pooled, url, request, tls)
         except aiohttp.ClientConnectionError:
             if not (self._is_open() and trail.is_unanswered_reuse):
                 raise
         trail.restart()
         # Not from the pool: its other connections to this server are as old. Costs a `connection: close` header.
-        return await self._post_on(self._unpooled, url, request)
+        return await self._post_on(self._unpooled, url, request, tls)
 
     def _post_on(
-        self, session: aiohttp.ClientSession, url: URL, request: OutgoingRequest
+        self, session: aiohttp.ClientSession, url: URL, request: OutgoingRequest, tls: ssl.SSLContext | None
     ) -> Awaitable[aiohttp.ClientResponse]:
         body = request.body
         return session.post(
@@ -149,11 +242,12 @@ class HttpSender:
             headers=request.headers,
             data=body if len(body) <= _MAX_PLAIN_BODY_BYTES else BytesIO(body),
             allow_redirects=False,
+            ssl=tls or True,  # part of the pool's key: no connection is shared between certificates
         )
 
-    async def _read(self, response: aiohttp.ClientResponse, deadline: float) -> Answer:
+    async def _read(self, response: aiohttp.ClientResponse, deadline: float, max_body_bytes: int) -> Answer:
         try:
-            body, complete = await _read_body(response.content, deadline)
+            body, complete = await _read_body(response.content, deadline, max_body_bytes)
         finally:
             # An answer that was read to its end has gone back to the pool by itself. Any other is not drained:
             # its connection is closed.
@@ -188,9 +282,9 @@ class HttpSender:
         )
 
 
-async def _read_body(content: aiohttp.StreamReader, deadline: float) -> tuple[bytes, bool]:
+async def _read_body(content: aiohttp.StreamReader, deadline: float, max_bytes: int) -> tuple[bytes, bool]:
     """The beginning of a body, and whether it is the whole."""
-    limit = MAX_KEPT_RESPONSE_BYTES + 1
+    limit = max_bytes + 1
     kept = bytearray()
     try:
         if content.is_eof():  # most answers are short and arrive whole
@@ -200,8 +294,8 @@ async def _read_body(content: aiohttp.StreamReader, deadline: float) -> tuple[by
                 while len(kept) < limit and (piece := await content.read(limit - len(kept))):
                     kept += piece
     except (aiohttp.ClientError, HttpProcessingError, OSError):
-        return bytes(kept[:MAX_KEPT_RESPONSE_BYTES]), False
-    return bytes(kept[:MAX_KEPT_RESPONSE_BYTES]), len(kept) < limit
+        return bytes(kept[:max_bytes]), False
+    return bytes(kept[:max_bytes]), len(kept) < limit
 
 
 @lru_cache(maxsize=4096)

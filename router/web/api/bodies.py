@@ -4,12 +4,14 @@ Types only.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Self
 
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
 from router.application.manage import WebhookDraft
+from router.domain.credentials import ClientAuthentication
 from router.domain.event import EventType
+from router.domain.signing import MAX_OVERLAP
 
 _RESTRICT_TO: Final = {
     "anyOf": [
@@ -23,6 +25,49 @@ _RESTRICT_TO: Final = {
             "type": "object",
             "properties": {"user_id": {"type": "string", "minLength": 1}},
             "required": ["user_id"],
+            "additionalProperties": False,
+        },
+        {"type": "null"},
+    ]
+}
+
+_TEXT: Final = {"type": "string"}
+_AUTH: Final = {
+    "anyOf": [
+        {
+            "type": "object",
+            "properties": {"type": {"const": "basic"}, "username": _TEXT, "password": _TEXT},
+            "required": ["type", "username", "password"],
+            "additionalProperties": False,
+        },
+        {
+            "type": "object",
+            "properties": {"type": {"const": "bearer"}, "token": _TEXT},
+            "required": ["type", "token"],
+            "additionalProperties": False,
+        },
+        {
+            "type": "object",
+            "properties": {
+                "type": {"const": "oauth2"},
+                "token_url": _TEXT,
+                "client_id": _TEXT,
+                "client_secret": _TEXT,
+                "scope": {"type": ["string", "null"]},
+                "client_authentication": {"enum": [kind.value for kind in ClientAuthentication]},
+            },
+            "required": ["type", "token_url", "client_id", "client_secret"],
+            "additionalProperties": False,
+        },
+        {"type": "null"},
+    ]
+}
+_CLIENT_CERTIFICATE: Final = {
+    "anyOf": [
+        {
+            "type": "object",
+            "properties": {"certificate": _TEXT, "key": _TEXT},
+            "required": ["certificate", "key"],
             "additionalProperties": False,
         },
         {"type": "null"},
@@ -59,6 +104,20 @@ class NewWebhook(_Body):
         examples=[{"x-api-key": "k-123"}],
         repr=False,
     )
+    auth: Annotated[dict[str, Any] | None, WithJsonSchema(_AUTH)] = Field(
+        default=None,
+        description="How requests prove who sends them: Basic, a fixed bearer token, or OAuth 2 client credentials.",
+        examples=[{"type": "bearer", "token": "t-123"}],
+        repr=False,
+    )
+    client_certificate: Annotated[dict[str, Any] | None, WithJsonSchema(_CLIENT_CERTIFICATE)] = Field(
+        default=None,
+        description="For mutual TLS: PEM texts of the certificate, with its chain behind it, and of its key.",
+        repr=False,
+    )
+    asymmetric: bool = Field(
+        default=False, description="True: also sign with an ed25519 key (`v1a`), whose public key is shown."
+    )
 
     def draft(self) -> WebhookDraft:
         return WebhookDraft(
@@ -69,7 +128,34 @@ class NewWebhook(_Body):
             enabled=self.enabled,
             restrict_to=self.restrict_to,
             headers=self.headers,
+            auth=self.auth,
+            client_certificate=self.client_certificate,
+            asymmetric=self.asymmetric,
         )
+
+
+class Rotation(_Body):
+    """Which key of a webhook is renewed, and how. All of it may be left out."""
+
+    overlap_seconds: int | None = Field(
+        default=None,
+        ge=0,
+        le=int(MAX_OVERLAP.total_seconds()),
+        description="How long the old secrets sign beside the new one; 0 ends them now."
+        " Default: `signing.rotation_overlap_seconds`.",
+        examples=[86_400],
+    )
+    asymmetric: bool = Field(
+        default=False,
+        description="True: renew the ed25519 key in place of the secret, or give the webhook its first. It replaces"
+        " the old one at once.",
+    )
+
+    @model_validator(mode="after")
+    def _one_or_the_other(self) -> Self:
+        if self.asymmetric and self.overlap_seconds is not None:
+            raise ValueError("overlap_seconds goes with a secret: an ed25519 key is replaced at once")
+        return self
 
 
 class WebhookChange(_Body):

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from types import NoneType
 from typing import Any, Generic, TypeVar, get_args, get_type_hints
 
@@ -31,6 +31,8 @@ class Api:
     country: str
     now: Callable[[], datetime]
     randomness: Randomness
+    rotation_overlap: timedelta
+    """How long old secrets sign where a rotation does not say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,18 +49,25 @@ Handler = Callable[[Api, Any], Awaitable[Any]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
-    """One method of one path. `missing` is what a caller is told where the handler answers None or False: a 404."""
+    """One method of one path. `missing` is what a caller is told where the handler answers None or False: a 404.
+    `may_conflict` says that it may be lost to others who do the same: a 409."""
 
     method: str
     path: str
     scope: Scope
     status: int
     missing: str | None
+    may_conflict: bool
     query: type[BaseModel]
     body: type[BaseModel] | None
     answer: Any
     """The type of the answer, for its JSON schema; None: no content."""
     handler: Handler
+
+    @property
+    def needs_body(self) -> bool:
+        """Whether there must be a body: one of which nothing is required may be left out."""
+        return self.body is not None and any(field.is_required() for field in self.body.model_fields.values())
 
     @property
     def summary(self) -> str:
@@ -70,7 +79,13 @@ class Endpoint:
 
 
 def endpoint(
-    method: str, path: str, scope: Scope, *, status: int = 200, missing: str | None = None
+    method: str,
+    path: str,
+    scope: Scope,
+    *,
+    status: int = 200,
+    missing: str | None = None,
+    may_conflict: bool = False,
 ) -> Callable[[Handler], Endpoint]:
     """Makes an Endpoint of `async def handler(api: Api, call: Call[Query, Body]) -> Answer`."""
 
@@ -84,6 +99,7 @@ def endpoint(
             scope=scope,
             status=status,
             missing=missing,
+            may_conflict=may_conflict,
             query=query,
             body=None if body is NoneType else body,
             answer=None if status == 204 else answers[0],

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Final
 
-from router.application import manage, queries
+from router.application import manage, queries, rotation
 from router.application.queries import WebhookReport
 from router.domain.event import AccountId
 from router.domain.webhook import WebhookId
 from router.ports import DeliveryCounts
 from router.web.api import views
 from router.web.api.auth import Scope
-from router.web.api.bodies import AccountSwitch, NewWebhook, WebhookChange
+from router.web.api.bodies import AccountSwitch, NewWebhook, Rotation, WebhookChange
 from router.web.api.endpoints import Api, Call, Endpoint, endpoint
-from router.web.api.objects import AccountObject, DeadLetterObject, WebhookObject, WebhookWithSecret
+from router.web.api.objects import AccountObject, DeadLetterObject, RotatedWebhook, WebhookObject, WebhookWithSecret
 from router.web.api.params import NoQuery
 
 _NO_WEBHOOK: Final = "no webhook has this id"
@@ -61,6 +62,25 @@ async def resume_webhook(api: Api, call: Call[NoQuery, None]) -> WebhookObject |
     return await _shown(api, call.id)
 
 
+@endpoint("POST", "/v1/webhooks/{id}/rotate-secret", Scope.MANAGE, missing=_NO_WEBHOOK, may_conflict=True)
+async def rotate_secret(api: Api, call: Call[NoQuery, Rotation]) -> RotatedWebhook | None:
+    """Give a webhook a new secret.
+
+    The answer shows it for the only time. Requests carry signatures of the old secrets too until the overlap is over.
+    """
+    webhook_id, body, secret = WebhookId(call.id), call.body, None
+    if body.asymmetric:
+        await rotation.renew_signing_key(api.registry, webhook_id, randomness=api.randomness, now=api.now())
+    else:
+        chosen = body.overlap_seconds
+        overlap = api.rotation_overlap if chosen is None else timedelta(seconds=chosen)
+        secret = await rotation.rotate_secret(
+            api.registry, webhook_id, overlap=overlap, randomness=api.randomness, now=api.now()
+        )
+    report = await queries.find_webhook(api.reader, webhook_id)
+    return views.rotated_webhook(report, secret) if report else None
+
+
 @endpoint("POST", "/v1/dead-letters/{id}/requeue", Scope.MANAGE, status=202, missing="no dead letter has this id")
 async def requeue_dead_letter(api: Api, call: Call[NoQuery, None]) -> DeadLetterObject | None:
     """Send a dead letter, byte for byte, to the queue that it came from."""
@@ -81,5 +101,6 @@ MANAGING: Final[tuple[Endpoint, ...]] = (
     change_webhook,
     delete_webhook,
     resume_webhook,
+    rotate_secret,
     requeue_dead_letter,
 )

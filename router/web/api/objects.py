@@ -7,10 +7,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, WithJsonSchema
 
+from router.domain.credentials import ClientAuthentication
 from router.domain.delivery import AttemptError, DeliveryReason, DeliveryStatus, Trigger
 from router.domain.event import EventType
 from router.domain.matching import Verdict
@@ -63,8 +64,63 @@ class CountsObject:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SecretObject:
+    """A secret, as far as it is shown: until when it signs."""
+
+    expires_at: Annotated[datetime | None, Field(description="null: until it is rotated.")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SigningObject:
+    """What requests are signed with."""
+
+    secrets: Annotated[list[SecretObject], Field(description="The newest first. Those whose time is over do not sign.")]
+    public_key: Annotated[
+        str | None,
+        Field(
+            description="What `v1a` signatures are verified with (ed25519); null where there are none.",
+            examples=["whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4="],
+        ),
+    ]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BasicAuthObject:
+    """HTTP Basic; the password is never shown."""
+
+    type: Literal["basic"] = "basic"
+    username: Annotated[str, Field(examples=["router"])]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BearerAuthObject:
+    """A fixed bearer token, which is never shown."""
+
+    type: Literal["bearer"] = "bearer"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OAuth2AuthObject:
+    """OAuth 2 client credentials; the client secret is never shown."""
+
+    type: Literal["oauth2"] = "oauth2"
+    token_url: Annotated[str, Field(examples=["https://login.example.com/token"])]
+    client_id: Annotated[str, Field(examples=["router"])]
+    scope: str | None
+    client_authentication: ClientAuthentication
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientCertificateObject:
+    """A certificate for mutual TLS; its key is never shown."""
+
+    subject: Annotated[str, Field(examples=["CN=router.example.com"])]
+    not_after: Annotated[datetime, Field(description="When it expires.")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WebhookObject:
-    """A definition, what it does with the next event, and how its deliveries went. Its secret is never shown."""
+    """A definition, what it does with the next event, and how its deliveries went. Its secrets are never shown."""
 
     id: WebhookIdText
     account_id: AccountIdText
@@ -77,6 +133,9 @@ class WebhookObject:
         dict[str, str],
         Field(description="Extra headers of each request; their values are hidden.", examples=[{"x-api-key": HIDDEN}]),
     ]
+    auth: BasicAuthObject | BearerAuthObject | OAuth2AuthObject | None
+    client_certificate: ClientCertificateObject | None
+    signing: SigningObject
     state: WebhookState
     state_reason: Annotated[
         str | None,
@@ -94,6 +153,19 @@ class WebhookWithSecret(WebhookObject):
     secret: Annotated[
         str,
         Field(description="The key of its signatures.", examples=["whsec_c2VjcmV0IHNlY3JldCBzZWNyZXQgc2VjcmV0IQ=="]),
+    ] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RotatedWebhook(WebhookObject):
+    """A webhook with new keys, and its new secret, which is not shown again."""
+
+    secret: Annotated[
+        str | None,
+        Field(
+            description="The new key of its `v1` signatures; null where its ed25519 key was renewed.",
+            examples=["whsec_c2VjcmV0IHNlY3JldCBzZWNyZXQgc2VjcmV0IQ=="],
+        ),
     ] = field(repr=False)
 
 

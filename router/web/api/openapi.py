@@ -51,6 +51,7 @@ _ERRORS: Final[Mapping[int, tuple[str, str]]] = {
     400: ("A parameter, the path or the body is wrong.", "limit: must be less than or equal to 200"),
     401: ("No token, or one that is not known.", "send the header 'Authorization: Bearer <token>'"),
     404: ("There is no such object.", "no delivery has this id"),
+    409: ("Others change the same object at this moment.", "the secret of wh_crm is being changed by others"),
     413: ("The body is longer than 1 MiB.", "the body is longer than 1 MiB"),
     415: ("The body is not `application/json`.", "the body must be application/json"),
     503: ("The store does not answer now.", "MongoDB does not answer (ServerSelectionTimeoutError); try again later"),
@@ -118,7 +119,7 @@ def _operation(endpoint: Endpoint, query: JsonSchema) -> Operation:
         description=_with_scope(endpoint),
         tags=[_tag(endpoint.path)],
         parameters=[*_path_parameters(endpoint.path), *_query_parameters(query)],
-        requestBody=_request_body(endpoint.body),
+        requestBody=_request_body(endpoint),
         responses={str(endpoint.status): _answer(endpoint)} | _errors(_error_statuses(endpoint)),
         security=[{_SECURITY: []}],
     )
@@ -185,10 +186,11 @@ def _parameter_schema(schema: JsonSchema) -> JsonSchema:
     return rest | (choices[0] if choices else {})
 
 
-def _request_body(body: type[BaseModel] | None) -> RequestBody | None:
-    if body is None:
+def _request_body(endpoint: Endpoint) -> RequestBody | None:
+    if endpoint.body is None:
         return None
-    return RequestBody(required=True, content={"application/json": MediaType(media_type_schema=_ref(body))})
+    content = {"application/json": MediaType(media_type_schema=_ref(endpoint.body))}
+    return RequestBody(required=endpoint.needs_body, content=content)
 
 
 def _answer(endpoint: Endpoint) -> Response:
@@ -205,6 +207,8 @@ def _error_statuses(endpoint: Endpoint) -> Iterable[int]:
     yield from (400, 401)
     if endpoint.missing:
         yield 404
+    if endpoint.may_conflict:
+        yield 409
     if endpoint.body is not None:
         yield from (413, 415)
     yield 503

@@ -36,7 +36,7 @@ def _bound(endpoint: Endpoint, api: Api, token: AdminToken) -> Handler:
         call = Call(
             id=next(iter(request.match_info.values()), ""),
             query=parse_query(endpoint.query, request.query),
-            body=None if endpoint.body is None else await _body(endpoint.body, request),
+            body=None if endpoint.body is None else await _body(endpoint.body, request, needed=endpoint.needs_body),
         )
         answer = await endpoint.handler(api, call)
         if answer is None or answer is False:
@@ -48,8 +48,10 @@ def _bound(endpoint: Endpoint, api: Api, token: AdminToken) -> Handler:
     return handle
 
 
-async def _body(model: type[BaseModel], request: web.Request) -> BaseModel:
+async def _body(model: type[BaseModel], request: web.Request, *, needed: bool) -> BaseModel:
     """The body as `model` has it. Raises a 400 that names every field that is wrong, 413 or 415."""
+    if not needed and not request.body_exists:
+        return model()
     if request.content_type != JSON:
         raise ProblemError(415, f"the body must be {JSON}; say so in the header Content-Type")
     raw = await request.read()

@@ -15,6 +15,7 @@ from router.application.queries import (
     encode_cursor,
     state_reason,
 )
+from router.domain.credentials import Auth, BasicAuth, BearerAuth, ClientCertificate, OAuth2Auth
 from router.domain.delivery import Attempt, Delivery
 from router.domain.matching import Verdict
 from router.domain.webhook import Restriction, TrackingNumberRestriction, UserRestriction
@@ -23,7 +24,10 @@ from router.web.api.objects import (
     HIDDEN,
     AccountObject,
     AttemptObject,
+    BasicAuthObject,
+    BearerAuthObject,
     CallObject,
+    ClientCertificateObject,
     CountsObject,
     DeadLetterDetail,
     DeadLetterObject,
@@ -32,6 +36,10 @@ from router.web.api.objects import (
     DeliveryObject,
     DeliveryPage,
     EventObject,
+    OAuth2AuthObject,
+    RotatedWebhook,
+    SecretObject,
+    SigningObject,
     TraceObject,
     TrackingNumbersObject,
     UserObject,
@@ -63,6 +71,12 @@ def webhook_object(report: WebhookReport) -> WebhookObject:
         enabled=webhook.enabled,
         restrict_to=_restrict_to(webhook.restriction),
         headers={name: HIDDEN for name, _ in webhook.headers},
+        auth=_auth(webhook.auth),
+        client_certificate=_client_certificate(webhook.client_certificate),
+        signing=SigningObject(
+            secrets=[SecretObject(expires_at=secret.expires_at) for secret in webhook.secrets],
+            public_key=webhook.signing_key.public_key if webhook.signing_key else None,
+        ),
         state=webhook.state,
         state_reason=state_reason(webhook),
         deliveries=CountsObject(
@@ -75,6 +89,35 @@ def webhook_object(report: WebhookReport) -> WebhookObject:
 
 def webhook_with_secret(report: WebhookReport, secret: str) -> WebhookWithSecret:
     return WebhookWithSecret(**_values(webhook_object(report)), secret=secret)
+
+
+def rotated_webhook(report: WebhookReport, secret: str | None) -> RotatedWebhook:
+    return RotatedWebhook(**_values(webhook_object(report)), secret=secret)
+
+
+def _auth(auth: Auth | None) -> BasicAuthObject | BearerAuthObject | OAuth2AuthObject | None:
+    match auth:
+        case None:
+            return None
+        case BasicAuth():
+            return BasicAuthObject(username=auth.username)
+        case BearerAuth():
+            return BearerAuthObject()
+        case OAuth2Auth():
+            return OAuth2AuthObject(
+                token_url=auth.token_url,
+                client_id=auth.client_id,
+                scope=auth.scope,
+                client_authentication=auth.client_authentication,
+            )
+        case _:
+            assert_never(auth)
+
+
+def _client_certificate(certificate: ClientCertificate | None) -> ClientCertificateObject | None:
+    if certificate is None:
+        return None
+    return ClientCertificateObject(subject=certificate.subject, not_after=certificate.not_after)
 
 
 def _restrict_to(restriction: Restriction | None) -> TrackingNumbersObject | UserObject | None:
