@@ -48,7 +48,7 @@ def fields(report: WebhookReport) -> list[tuple[str, object]]:
         ("restricted to", _restriction_text(webhook)),
         # Their values may be keys of the customer's system.
         ("headers", ", ".join(name for name, _ in webhook.headers)),
-        ("authentication", _auth_text(webhook.auth)),
+        ("auth", _auth_text(webhook.auth)),
         ("certificate", _certificate_text(webhook.client_certificate)),
         ("signatures", _signing_text(webhook)),
         (

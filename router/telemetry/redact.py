@@ -30,7 +30,7 @@ def place_of(error: BaseException) -> str:
 
 
 # What every match of the pattern below holds some part of: nearly all texts end here, in a third of the time.
-_SUSPECT = re.compile(r"://|[?#+]|%2|wh[sr]|[eE](?:arer|ARER) |0[\d .\-\u00a0\u202f]{9}")
+_SUSPECT = re.compile(r"://|[?#+]|%2|wh[sr]|[eE](?:arer|ARER) |[aA](?:sic|SIC) |0[\d .\-\u00a0\u202f]{9}")
 
 # No branch gives back more than a bounded number of characters to take them again: the time stays
 # proportional to the length of the text, whoever wrote it.
@@ -38,6 +38,7 @@ _SENSITIVE = re.compile(
     r"""
       (?P<token> wh(?:sec|sk|r)_ ) [\w+/=.\-]+                          # signing secrets and keys, API tokens
     | (?P<bearer> [Bb](?:earer|EARER)[ ]+ ) [^\s"',;]{8,}
+    | (?P<basic> [Bb](?:asic|ASIC)[ ]+ ) (?=[a-z]{0,64}[A-Z0-9+/=]) [\w+/=\-]{4,}   # base64, and no word of a sentence
     | (?P<login> ://) (?: [^\s/?\#"'<>\\]* | [^\s/?\#"'<>\\@:]{1,64} : [^\s"'<>\\@]{1,256} ) @
     | (?P<query> [?\#] ) (?: (?<=[^\s?]\?) | (?=[\w.\-]+=) ) [^\s"'<>\\]+   # ?anything after a text, #key=value
     | (?P<international> (?:\+|%2[Bb]) \d (?:[ .()/\-\u00a0\u202f]{0,2}\d){7,} )
@@ -49,7 +50,7 @@ _SENSITIVE = re.compile(
 
 _SECRET_NAME = re.compile(
     r"(?:secret|token|passwor[dt]|passwd|passphrase|pwd|authorization|cookie|credential"
-    r"|api[_-]?key|private[_-]?key)s?$",
+    r"|api[_-]?key|private[_-]?key|signing[_-]?key)s?$",
     re.IGNORECASE,
 )
 _NUMBER_NAME = re.compile(r"(?:number|phone|caller|callee|msisdn)s?$", re.IGNORECASE)
@@ -69,7 +70,7 @@ def redact_text(text: str) -> str:
 
 def _mask_match(match: re.Match[str]) -> str:
     kind = match.lastgroup
-    if kind in {"token", "bearer", "query"}:
+    if kind in {"token", "bearer", "basic", "query"}:
         return match[kind] + MASK
     if kind == "login":
         return f"://{MASK}@"

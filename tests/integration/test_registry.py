@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -10,17 +11,19 @@ from typing import Any
 import pymongo
 import pytest
 import pytest_asyncio
+import trustme
 
 from router.adapters.mongo.dead_letters import MongoDeadLetters
 from router.adapters.mongo.definitions import MongoDefinitions
 from router.adapters.mongo.driver import Database, open_database
 from router.adapters.mongo.indexes import ensure_indexes
 from router.adapters.mongo.reader import MongoReader
-from router.adapters.mongo.registry import MongoRegistry
+from router.adapters.mongo.registry import MongoRegistry, _exactly
 from router.adapters.mongo.resilience import Persistent, StoreHealth
+from router.domain.credentials import BasicAuth, BearerAuth, OAuth2Auth, check_client_certificate
 from router.domain.errors import ConfigurationRefused, DependencyUnavailable, InvalidInput
 from router.domain.event import AccountId, EventType, Rejection, RejectionReason
-from router.domain.signing import Secret
+from router.domain.signing import Secret, SigningKey, format_secret
 from router.domain.webhook import (
     Suspension,
     SuspensionReason,
@@ -32,6 +35,7 @@ from router.domain.webhook import (
 )
 from router.ports import DeadLetter, Reader, Registry
 from tests.support.fakes_manage import NOW, FakeStore, dead_letter
+from tests.support.stored import StoredThings
 
 ACCOUNT = AccountId("1042")
 CRM = Webhook(
@@ -49,6 +53,7 @@ CRM = Webhook(
 )
 SECRET = "whsec_c2VjcmV0"
 LATER = NOW + timedelta(minutes=5)
+LEAF = trustme.CA().issue_cert("client.example.com", common_name="router")
 
 
 @dataclass(frozen=True)
@@ -151,6 +156,118 @@ async def test_enabled_is_set_and_stamped(place: Place) -> None:
     assert await place.registry.set_enabled(CRM.id, enabled=False, at=LATER), "a repetition finds it too"
 
     assert await place.reader.webhook(CRM.id) == replace(CRM, enabled=False, updated_at=LATER)
+
+
+CERTIFICATE = {
+    "certificate": LEAF.cert_chain_pems[0].bytes().decode(),
+    "key": LEAF.private_key_pem.bytes().decode(),
+}
+
+
+@pytest.mark.parametrize(
+    "webhook",
+    [
+        replace(CRM, signing_key=SigningKey(bytes(range(32)))),
+        replace(CRM, auth=BasicAuth(username="u", password="p")),
+        replace(CRM, auth=BearerAuth(token="t")),
+        replace(CRM, auth=OAuth2Auth(token_url="https://x.example/", client_id="c", client_secret="s", scope="a b")),
+        replace(CRM, client_certificate=check_client_certificate(CERTIFICATE)),
+    ],
+    ids=["signing key", "basic", "bearer", "oauth2", "certificate"],
+)
+async def test_credentials_are_read_as_they_were_added(place: Place, webhook: Webhook) -> None:
+    await place.registry.add_webhook(webhook, SECRET)
+
+    assert await place.reader.webhook(webhook.id) == webhook
+
+
+NEW, NEWER = "whsec_bmV3", "whsec_bmV3ZXI="
+DAY = timedelta(days=1)
+
+
+async def test_a_rotation_puts_the_new_secret_first_and_ends_the_old_one(place: Place) -> None:
+    await place.registry.add_webhook(CRM, SECRET)
+
+    assert await place.registry.rotate_secret(CRM.id, NEW, at=LATER, overlap=DAY)
+    assert await place.registry.rotate_secret(CRM.id, NEWER, at=LATER + DAY / 2, overlap=DAY)
+
+    rotated = (Secret(b"newer"), Secret(b"new", LATER + DAY * 1.5), Secret(b"secret", LATER + DAY))
+    assert await place.reader.webhook(CRM.id) == replace(CRM, secrets=rotated, updated_at=LATER + DAY / 2)
+
+
+async def test_a_rotation_without_overlap_leaves_the_new_secret_alone(place: Place) -> None:
+    await place.registry.add_webhook(CRM, SECRET)
+
+    assert await place.registry.rotate_secret(CRM.id, NEW, at=LATER, overlap=timedelta(0))
+
+    assert await place.reader.webhook(CRM.id) == replace(CRM, secrets=(Secret(b"new"),), updated_at=LATER)
+
+
+async def test_a_signing_key_is_made_and_replaced(place: Place) -> None:
+    await place.registry.add_webhook(CRM, SECRET)
+
+    for number in (1, 2):
+        key = SigningKey(bytes([number]) * 32)
+        assert await place.registry.set_signing_key(CRM.id, key, at=LATER)
+        assert await place.reader.webhook(CRM.id) == replace(CRM, signing_key=key, updated_at=LATER)
+
+
+async def test_nobodys_keys_cannot_be_changed(place: Place) -> None:
+    assert not await place.registry.rotate_secret(WebhookId("wh_none"), NEW, at=LATER, overlap=DAY)
+    assert not await place.registry.set_signing_key(WebhookId("wh_none"), SigningKey(bytes(32)), at=LATER)
+
+
+async def test_of_rotations_at_once_none_is_lost(place: Place) -> None:
+    await place.registry.add_webhook(CRM, SECRET)
+    secrets = {format_secret(bytes([number]) * 24) for number in range(3)}
+
+    rotations = (place.registry.rotate_secret(CRM.id, secret, at=LATER, overlap=DAY) for secret in secrets)
+    assert await asyncio.gather(*rotations) == [True] * 3
+
+    webhook = await place.reader.webhook(CRM.id)
+    assert webhook is not None
+    assert {format_secret(secret.key) for secret in webhook.secrets} == {*secrets, SECRET}
+    assert [secret.expires_at for secret in webhook.secrets] == [None, *[LATER + DAY] * 3]
+
+
+@pytest.mark.parametrize(
+    ("stored_secret", "kept"),
+    [
+        (None, []),
+        (7, []),
+        ("sealed:k1:abc", [("sealed:k1:abc", LATER + DAY)]),
+        (["a", {"value": "b", "expires_at": LATER + DAY / 2}, {"value": "over", "expires_at": LATER}],
+         [("a", LATER + DAY), ("b", LATER + DAY / 2)]),
+    ],
+    ids=["none", "junk", "sealed", "list"],
+)  # fmt: skip
+async def test_what_is_stored_moves_as_it_is(
+    mongo_url: str, mongo_database: str, stored: StoredThings, stored_secret: object, kept: list[object]
+) -> None:
+    stored.add_definition({"_id": "wh_crm", "secret": stored_secret})
+    database = open_database(mongo_url, mongo_database, "motor")
+
+    assert await MongoRegistry(database).rotate_secret(CRM.id, NEW, at=LATER, overlap=DAY)
+
+    await database.close()
+    document = stored.database["webhooks"].find_one({"_id": "wh_crm"}) or {}
+    entries = [
+        (entry["value"], entry["expires_at"] and entry["expires_at"].replace(tzinfo=UTC))
+        for entry in document["secret"]
+    ]
+    assert entries == [(NEW, None), *kept]
+
+
+async def test_a_text_is_not_taken_for_a_list_that_holds_it(
+    mongo_url: str, mongo_database: str, stored: StoredThings
+) -> None:
+    """Somebody made a list of the secret after we had read it: that list must not be overwritten."""
+    stored.add_definition({"_id": "wh_crm", "secret": ["b3RoZXI=", "a"]})
+
+    found = stored.database["webhooks"].count_documents({"secret": _exactly("a")})
+
+    assert found == 0
+    assert stored.database["webhooks"].count_documents({"secret": _exactly(["b3RoZXI=", "a"])}) == 1
 
 
 async def test_unsuspend_forgets_suspension_and_failures(place: Place) -> None:

@@ -15,10 +15,12 @@ from router.application.health import WebhookHealth
 from router.application.lanes import LaneLimits, Lanes
 from router.application.record import MAX_BATCH, MAX_UNRECORDED, Recorder
 from router.application.timers import Timers
+from router.domain.credentials import BasicAuth, OAuth2Auth
 from router.domain.delivery import AttemptError, Claim, DeliveryId, DeliveryReason, DeliveryStatus
 from router.domain.event import EventType
 from router.domain.outcome import Answer, LocalFault, NoAnswer, SendResult
 from router.domain.retry import Again, End, Schedule
+from router.domain.signing import Secret, SigningKey, sign
 from router.domain.webhook import Suspension, SuspensionReason, Webhook
 from router.ports import OutgoingRequest, Rest, Result
 from router.telemetry.metrics import Metrics
@@ -140,6 +142,47 @@ async def test_without_a_secret_there_is_no_signature() -> None:
     await world.deliver(claim())
 
     assert "webhook-signature" not in world.sender.requests[0].headers
+
+
+async def test_an_old_secret_signs_until_its_end_on_the_clock_of_the_store() -> None:
+    secrets = (Secret(b"n" * 32), Secret(b"o" * 32, NOW + timedelta(seconds=1)), Secret(b"p" * 32, NOW))
+    world = World(replace(webhook(), secrets=secrets, signing_key=SigningKey(bytes(32))))
+
+    await world.deliver(claim())
+
+    signature = world.sender.requests[0].headers["webhook-signature"]
+    assert [entry.partition(",")[0] for entry in signature.split()] == ["v1", "v1", "v1a"]
+    request = world.sender.requests[0]
+    keys = [b"n" * 32, b"o" * 32]
+    assert signature == sign(
+        keys, request.headers["webhook-id"], int(NOW.timestamp()), request.body, SigningKey(bytes(32))
+    )
+
+
+async def test_a_fixed_credential_is_a_header_and_an_oauth2_client_is_the_senders_business() -> None:
+    fixed = World(replace(webhook(), auth=BasicAuth(username="u", password="p")))
+    client = OAuth2Auth(token_url="https://login.example.com/", client_id="router", client_secret="hush")
+    renewed = World(replace(webhook(), auth=client))
+
+    await fixed.deliver(claim())
+    await renewed.deliver(claim())
+
+    (with_header,), (without,) = fixed.sender.requests, renewed.sender.requests
+    assert (with_header.headers["authorization"], with_header.auth) == ("Basic dTpw", None)
+    assert (without.headers.get("authorization"), without.auth) == (None, client)
+    assert without.webhook_id == webhook().id
+
+
+async def test_what_kept_a_token_away_is_in_the_attempt_log() -> None:
+    note = "token endpoint: answered 401, invalid_client"
+    world = World(answer=NoAnswer(error=AttemptError.HTTP_STATUS, detail=note, note=note))
+
+    (result,) = await world.deliver(claim())
+
+    assert result.attempt is not None
+    assert (result.attempt.error, result.attempt.status_code) == (AttemptError.HTTP_STATUS, None)
+    assert result.attempt.response_body == note
+    assert isinstance(result.next, Again), "the customer's server said nothing, so nothing ends"
 
 
 async def test_a_near_retry_stays_in_memory_and_a_far_one_goes_back_to_the_store() -> None:

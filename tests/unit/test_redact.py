@@ -22,6 +22,9 @@ from router.telemetry.redact import _SENSITIVE, _SUSPECT, MAX_TEXT_LENGTH, redac
         ("token=whr_12345678_abcDEF", "token=whr_***"),
         ("authorization: Bearer abc.def-ghi_jkl", "authorization: Bearer ***"),
         ("BEARER  0123456789abcdef;", "BEARER  ***;"),
+        ("authorization: Basic dTpodXNo", "authorization: Basic ***"),
+        ("BASIC dTpodXNoaHVzaA==;", "BASIC ***;"),
+        ("signs with whsk_6Xb/dCcHpPea21PS1N9VY== now", "signs with whsk_*** now"),
         # URLs: user, password, query, fragment
         ("amqp://guest:hunter2@rabbit:5672/", "amqp://***@rabbit:5672/"),
         ("mongodb://u:p@ss@a,b/?replicaSet=rs0", "mongodb://***@a,b/?***"),
@@ -56,7 +59,8 @@ def test_sensitive_text_is_masked(text: str, redacted: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "", "delivery attempted", "evt_01JP2V8Q4S9T6C3M7K5N1R0XAB", "c-7f3e0b5a-2c41-4c0e-9a57-1d1f6a2b9c10",
+        "", "delivery attempted", "basic authentication was refused", "Basic auth",
+        "evt_01JP2V8Q4S9T6C3M7K5N1R0XAB", "c-7f3e0b5a-2c41-4c0e-9a57-1d1f6a2b9c10",
         "2025-03-11T09:14:07.412Z", "2025-03-11T09:14:07+01:00", "https://hooks.crm.example.com:8443/v1/hook",
         "127.0.0.1:5672", "+1234567", "0.0612345678", "dl_0612345678", "06123456789", "1741684447", "1042",
         "wh_01JP2V8Q4S9T6C3M7K5N1R0XAB", "why? because", "#42 is done", "a+b", "bearer of news", "Élodie",
@@ -74,7 +78,25 @@ def test_the_quick_check_misses_nothing(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "unit", ["://", "://a:", "+1", "+1 ( ", "0", "01 ", "00 1", "a?", "#a", "#a.-", "whr_", "Bearer ", "://a@", "?#"]
+    "unit",
+    [
+        "://",
+        "://a:",
+        "+1",
+        "+1 ( ",
+        "0",
+        "01 ",
+        "00 1",
+        "a?",
+        "#a",
+        "#a.-",
+        "whr_",
+        "Bearer ",
+        "Basic ",
+        "Basic a",
+        "://a@",
+        "?#",
+    ],
 )
 def test_hostile_text_takes_linear_time(unit: str) -> None:
     text = (unit * 100_000)[:100_000]
