@@ -104,7 +104,8 @@ class HttpSender:
         if not self._is_open():
             return _SHUTTING_DOWN
         try:
-            tls = await self._identity(request.client_certificate, deadline)
+            certificate = request.client_certificate
+            tls = None if certificate is None else await self._identity(certificate, deadline)
             if not isinstance(tls, ssl.SSLContext | None):
                 return tls
             if request.auth is None:
@@ -119,11 +120,9 @@ class HttpSender:
     # --- who we are ---
 
     async def _identity(
-        self, certificate: ClientCertificate | None, deadline: float
-    ) -> ssl.SSLContext | NoAnswer | LocalFault | None:
-        """The context that shows `certificate`; None: the one of everybody."""
-        if certificate is None:
-            return None
+        self, certificate: ClientCertificate, deadline: float
+    ) -> ssl.SSLContext | NoAnswer | LocalFault:
+        """The context that shows `certificate`, or why there is none in time."""
         try:
             async with asyncio.timeout_at(deadline):
                 return await self._identities.context(certificate)
