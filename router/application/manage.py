@@ -21,6 +21,7 @@ from router.domain.definition import (
     check_name,
     check_new_id,
 )
+from router.domain.egress import EgressPolicy
 from router.domain.errors import InvalidInput
 from router.domain.event import AccountId, EventType
 from router.domain.signing import SECRET_BYTES, SEED_BYTES, Secret, SigningKey, format_secret
@@ -87,21 +88,30 @@ async def set_account(registry: Registry, account_id: object, *, webhooks_enable
 
 
 async def add_webhook(
-    registry: Registry, draft: WebhookDraft, *, country: str, randomness: Randomness, now: datetime
+    registry: Registry,
+    draft: WebhookDraft,
+    *,
+    country: str,
+    egress: EgressPolicy,
+    randomness: Randomness,
+    now: datetime,
 ) -> NewWebhook:
     """Store a new webhook with a secret of its own; its numbers are read as dialled in `country`.
 
-    Raises InvalidInput for the first rule that the draft breaks, and where its id is taken.
+    Raises InvalidInput for the first rule that the draft breaks, where `egress` refuses its URL, and where its id is
+    taken.
     """
     key = randomness(SECRET_BYTES)
-    webhook = _webhook_from(draft, key, country=country, randomness=randomness, now=now)
+    webhook = _webhook_from(draft, key, country=country, egress=egress, randomness=randomness, now=now)
     new = NewWebhook(webhook=webhook, secret=format_secret(key))
 
     await registry.add_webhook(new.webhook, new.secret)
     return new
 
 
-def _webhook_from(draft: WebhookDraft, key: bytes, *, country: str, randomness: Randomness, now: datetime) -> Webhook:
+def _webhook_from(
+    draft: WebhookDraft, key: bytes, *, country: str, egress: EgressPolicy, randomness: Randomness, now: datetime
+) -> Webhook:
     definition = check_definition(
         RawDefinition(
             account_id=_typed_account_id(draft.account_id),
@@ -114,6 +124,7 @@ def _webhook_from(draft: WebhookDraft, key: bytes, *, country: str, randomness: 
             client_certificate=draft.client_certificate,
         ),
         country,
+        egress,
     )
     if definition.client_certificate is not None and definition.client_certificate.not_after <= now:
         raise InvalidInput("client_certificate", "certificate has expired")

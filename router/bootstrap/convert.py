@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from datetime import timedelta
+from urllib.parse import unquote, urlsplit
 from zoneinfo import ZoneInfo
 
+from router.adapters.http.proxy import ProxyAddress
 from router.adapters.mongo.deliveries import Retention
 from router.adapters.rabbitmq.config import BrokerConfig, DecodingRules, FieldPaths, SourceConfig, TimeFormat
 from router.application.lanes import LaneLimits
-from router.domain.egress import EgressPolicy
+from router.domain.egress import DEFAULT_PORTS, EgressPolicy
 from router.domain.event import EventType
 from router.domain.fields import Path, parse_path
 from router.domain.retry import Schedule
 from router.settings import ScheduleSettings, Settings, SourceSettings
+from router.settings.ports import DEFAULT_DENY_PORTS
 
 
 def schedules(settings: Settings) -> dict[EventType, Schedule]:
@@ -49,6 +53,31 @@ def egress_policy(settings: Settings) -> EgressPolicy:
         require_https=settings.egress.require_https,
         deny_ports=frozenset(settings.egress.deny_ports),
     )
+
+
+def egress_proxy(settings: Settings) -> ProxyAddress | None:
+    if settings.egress.proxy_url is None:
+        return None
+    parts = urlsplit(settings.egress.proxy_url.get_secret_value())
+    login = f"{unquote(parts.username or '')}:{unquote(parts.password or '')}"
+    return ProxyAddress(
+        scheme="https" if parts.scheme == "https" else "http",
+        host=parts.hostname or "",
+        port=parts.port or DEFAULT_PORTS[parts.scheme],
+        authorization=f"Basic {b64encode(login.encode()).decode()}" if parts.username is not None else None,
+    )
+
+
+def egress_facts(settings: Settings) -> dict[str, object]:
+    """Where requests may go, for the log: nothing in it is secret."""
+    egress, proxy = settings.egress, egress_proxy(settings)
+    return {
+        "allow": [str(rule) for rule in egress.allow],
+        "require_https": egress.require_https,
+        "deny_ports": "default" if egress.deny_ports == DEFAULT_DENY_PORTS else list(egress.deny_ports),
+        "resolvers": list(egress.resolvers) or "system",
+        "proxy": str(proxy) if proxy is not None else "none",
+    }
 
 
 def lane_limits(settings: Settings) -> LaneLimits:

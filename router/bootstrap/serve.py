@@ -93,6 +93,7 @@ class _Daemon:
         stop.install()
         supervisor = Supervisor(stop)
         log.info("starting", version=__version__, role=self._role, workers=self._workers)
+        log.info("egress_policy", **convert.egress_facts(self._settings))
         async with AsyncExitStack() as resources:
             exit_code = await self._run(resources, supervisor, stop)
             self._readiness.stopping = True
@@ -168,6 +169,7 @@ class _Daemon:
             randomness=secrets.token_bytes,
             rotation_overlap=convert.rotation_overlap(self._settings),
             country=self._settings.numbers.default_country,
+            egress=convert.egress_policy(self._settings),
             token=api.admin_token.get_secret_value() if api.admin_token else None,
             checks=self._readiness.checks,
             metrics=self._metrics.registry,

@@ -107,6 +107,8 @@ class Worker:
             resolver=partial(name_resolver, settings.egress.resolvers),
             now=store.clock.now,
             on_refusal=lambda rule: metrics.egress_refusals.labels(rule.value).inc(),
+            proxy=convert.egress_proxy(settings),
+            on_proxy_fault=lambda kind: metrics.egress_proxy_faults.labels(kind.value).inc(),
         )
         self.deliverer = Deliverer(
             lanes=self.lanes,

@@ -17,6 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
+from router.domain.egress import EgressPolicy
 from router.ports import Publisher, Reader, Registry
 
 if TYPE_CHECKING:
@@ -75,6 +76,12 @@ class Session:
         from router.settings import load_settings
 
         return load_settings(config=self.config, overrides=overrides)
+
+    def egress_policy(self, settings: Settings) -> EgressPolicy:
+        """Where new webhooks may lead."""
+        from router.bootstrap.convert import egress_policy
+
+        return egress_policy(settings)
 
     def with_store(self, work: Callable[[Store, Settings], Awaitable[_T]]) -> _T:
         """The result of `work` on the open store. Raises DependencyUnavailable where there is none."""

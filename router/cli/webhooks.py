@@ -19,11 +19,10 @@ from router.cli.options import EVENT_TYPES, STATES, json_option, parse_headers, 
 from router.cli.rotation import rotate_secret
 from router.cli.session import Session, Store
 from router.cli.webhook_output import fields, not_found, print_report, row
-from router.domain.egress import EgressPolicy
 from router.domain.errors import InvalidInput
 from router.domain.event import AccountId, EventType
-from router.domain.webhook import Webhook, WebhookId, WebhookState
-from router.ports import DeliveryCounts, StoredAccount
+from router.domain.webhook import WebhookId, WebhookState
+from router.ports import DeliveryCounts
 
 if TYPE_CHECKING:
     from router.settings import Settings
@@ -130,11 +129,13 @@ def add(
             store.registry,
             draft,
             country=settings.numbers.default_country,
+            egress=session.egress_policy(settings),
             randomness=secrets.token_bytes,
             now=store.now(),
         )
         _print_new(new, as_json=as_json)
-        _warn(new.webhook, stored_account, settings)
+        if not stored_account.webhooks_enabled:
+            output.note(hint_to_enable(stored_account.id))
 
     try:
         session.with_store(work)
@@ -160,15 +161,6 @@ def _print_new(new: NewWebhook, *, as_json: bool) -> None:
     else:
         output.print_record([*fields(report), ("secret", new.secret)])
     output.note("The secret is shown this once: hand it to whoever checks the signatures.")
-
-
-def _warn(webhook: Webhook, account: StoredAccount, settings: Settings) -> None:
-    """Say what keeps the new webhook from being sent to, although its definition is right."""
-    refusal = EgressPolicy(require_https=settings.egress.require_https).scheme_refusal(webhook.url.partition(":")[0])
-    if refusal is not None:
-        output.note(f"Warning: nothing will be sent to it: {refusal}.")
-    if not account.webhooks_enabled:
-        output.note(hint_to_enable(account.id))
 
 
 # --- list and show ---------------------------------------------------------------------------------

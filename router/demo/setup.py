@@ -9,11 +9,19 @@ from datetime import datetime
 from router.application import manage
 from router.application.manage import WebhookDraft
 from router.demo.customers import Customer, Hook
+from router.domain.egress import EgressPolicy
 from router.ports import Registry
 
 
 async def enrol(
-    registry: Registry, customers: Sequence[Customer], *, live_url: str, dead_url: str, country: str, now: datetime
+    registry: Registry,
+    customers: Sequence[Customer],
+    *,
+    live_url: str,
+    dead_url: str,
+    country: str,
+    egress: EgressPolicy,
+    now: datetime,
 ) -> dict[str, str]:
     """Store every account and webhook; the secret of each webhook, as its customer is shown it once."""
     shown: dict[str, str] = {}
@@ -29,7 +37,9 @@ async def enrol(
                 enabled=not hook.paused,
                 restrict_to=_restrict_to(hook),
             )
-            new = await manage.add_webhook(registry, draft, country=country, randomness=secrets.token_bytes, now=now)
+            new = await manage.add_webhook(
+                registry, draft, country=country, egress=egress, randomness=secrets.token_bytes, now=now
+            )
             shown[hook.id] = new.secret
     return shown
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
+from router.bootstrap import convert
 from router.bootstrap.store import open_store
 from router.daemon import StopSignal
 from router.demo.board import Board
@@ -142,6 +143,7 @@ class Show:
             live_url=receiver.url,
             dead_url=f"http://{HOST}:{dead_port.getsockname()[1]}",
             country=settings.numbers.default_country,
+            egress=convert.egress_policy(settings),
             now=store.now(),
         )
         self._screen.step("customers", describe(self._board.customers))

@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, TypeVar
+from urllib.parse import SplitResult
 
 from router.domain.credentials import Auth, ClientCertificate, check_auth, check_client_certificate
-from router.domain.egress import check_url
-from router.domain.errors import InvalidInput
+from router.domain.egress import EgressPolicy, EgressRule, check_url, normal_url, port_of
+from router.domain.errors import InvalidInput, NotAllowed
 from router.domain.event import AccountId, EventType
 from router.domain.headers import Headers, check_headers
 from router.domain.numbers import to_e164
@@ -27,6 +28,7 @@ MAX_NAME_LENGTH: Final = 200
 _NEW_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _NUMBERS_FIELD: Final = "restrict_to.tracking_numbers"
 _USER_FIELD: Final = "restrict_to.user_id"
+_NOT_ALLOWED: Final = "this address is not allowed"
 _RESTRICTION_FORMS: Final = "must be null, {tracking_numbers: […]} or {user_id: …}"
 
 _Value = TypeVar("_Value")
@@ -70,12 +72,15 @@ class Definition:
     problems: tuple[InvalidInput, ...]
 
 
-def check_definition(raw: RawDefinition, country: str) -> Definition:
-    """A definition that breaks no rule. Raises InvalidInput for the first rule that `raw` breaks."""
+def check_definition(raw: RawDefinition, country: str, egress: EgressPolicy) -> Definition:
+    """A new definition that breaks no rule, its URL as `check_new_url` gives it.
+
+    Raises InvalidInput for the first rule that `raw` breaks.
+    """
     definition = read_definition(raw, country)
     if definition.problems:
         raise definition.problems[0]
-    return definition
+    return replace(definition, url=check_new_url(definition.url, egress))
 
 
 def read_definition(raw: RawDefinition, country: str) -> Definition:
@@ -92,7 +97,8 @@ def read_definition(raw: RawDefinition, country: str) -> Definition:
     account_id = read(lambda: check_account_id(raw.account_id), AccountId(""))
     event_type = read(lambda: check_event_type(raw.event_type), None)
     enabled = read(lambda: _check_enabled(raw.enabled), False)
-    url = read(lambda: _check_url(raw.url), raw.url if isinstance(raw.url, str) else "")
+    read(lambda: _url_parts(raw.url), None)
+    url = raw.url if isinstance(raw.url, str) else ""
     restriction = read(lambda: _check_restriction(raw.restrict_to, event_type, country), None)
     secrets = read(lambda: _check_secrets(raw.secret), ())
     signing_key = read(lambda: _check_signing_key(raw.signing_key), None)
@@ -142,6 +148,20 @@ def check_name(value: object) -> str:
     return name
 
 
+def check_new_url(value: object, egress: EgressPolicy, field: str = "url") -> str:
+    """The URL of a new webhook in its normal form. Raises InvalidInput, NotAllowed where `egress` refuses it.
+
+    That it is permitted here is advice to whoever writes it: what counts is asked when an address is dialled.
+    """
+    url = normal_url(_url_parts(value, field))
+    parts = _url_parts(url, field)  # again: the path that it was given may be one character too many
+    refusal = egress.target_refusal(parts.scheme, parts.hostname or "", port_of(parts))
+    if refusal is None:
+        return url
+    is_scheme = refusal.rule is EgressRule.NOT_HTTPS
+    raise NotAllowed(field, refusal.text, told_outside="must begin with https://" if is_scheme else _NOT_ALLOWED)
+
+
 def check_new_id(value: object) -> WebhookId:
     """The id of a new webhook, chosen by its maker: fit for URLs, so narrower than what is read."""
     if not isinstance(value, str) or not _NEW_ID.fullmatch(value):
@@ -155,14 +175,13 @@ def _check_enabled(value: object) -> bool:
     return value
 
 
-def _check_url(value: object) -> str:
+def _url_parts(value: object, field: str = "url") -> SplitResult:
     if not isinstance(value, str):
-        raise InvalidInput("url", "must be a string")
+        raise InvalidInput(field, "must be a string")
     try:
-        check_url(value)
+        return check_url(value)
     except ValueError as error:
-        raise InvalidInput("url", str(error)) from None
-    return value
+        raise InvalidInput(field, str(error)) from None
 
 
 def _check_restriction(value: object, event_type: EventType | None, country: str) -> Restriction | None:

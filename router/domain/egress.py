@@ -13,11 +13,12 @@ from enum import StrEnum
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, urlsplit, urlunsplit
 
+DEFAULT_PORTS: Final = {"https": 443, "http": 80}
+"""The schemes that there are, and the port that each of them means."""
 MAX_URL_LENGTH: Final = 2048
-_SCHEMES: Final = frozenset({"https", "http"})
-_HOST_AND_PORT: Final = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]*)?")
+MAX_HOST_LENGTH: Final = 253
 
 Network = IPv4Network | IPv6Network
 
@@ -64,10 +65,12 @@ class AllowRule:
 class EgressRule(StrEnum):
     """Which rule a refused connection broke."""
 
+    MALFORMED = "malformed"
     NOT_HTTPS = "not_https"
     NOT_AN_ADDRESS = "not_an_address"
     INTERFACE = "interface"
     PORT = "port"
+    LOCAL_NAME = "local_name"
     NOT_PUBLIC = "not_public"
 
 
@@ -84,7 +87,10 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EgressPolicy:
-    """The operator's rules. `refusal` and `scheme_refusal` return the rule that was broken, or None."""
+    """The operator's rules. What ends in `refusal` returns the rule that was broken, or None.
+
+    `refusal` is the one that counts: it is asked with the address that is about to be dialled.
+    """
 
     allow: tuple[AllowRule, ...] = ()
     require_https: bool = True
@@ -97,10 +103,10 @@ class EgressPolicy:
         except ValueError:
             return Refusal(EgressRule.NOT_AN_ADDRESS, "not an IP address")
         if isinstance(ip, IPv6Address) and ip.scope_id:
-            return Refusal(EgressRule.INTERFACE, "the address is bound to a network interface")
+            return Refusal(EgressRule.INTERFACE, "the address is bound to a network interface; no setting permits that")
         rules = [rule for rule in self.allow if ip in rule.network and rule.port in (None, port)]
-        if port in self.deny_ports and not any(rule.port == port for rule in rules):
-            return Refusal(EgressRule.PORT, f"port {port} is in egress.deny_ports")
+        if (refusal := self._port_refusal(port, rules)) is not None:
+            return refusal
         if rules or is_public(address):
             return None
         return Refusal(EgressRule.NOT_PUBLIC, "the address is not public; egress.allow can permit its network")
@@ -110,6 +116,32 @@ class EgressPolicy:
         if self.require_https and scheme != "https":
             return Refusal(EgressRule.NOT_HTTPS, "the URL is not https; egress.require_https = false permits it")
         return None
+
+    def target_refusal(self, scheme: str, host: str, port: int) -> Refusal | None:
+        """Why a URL of these parts (`host` without brackets) must not be sent to, as far as the text tells.
+
+        For whoever writes a URL, and where a proxy resolves its name. A name may lead anywhere: of those that it
+        permits, `refusal` decides when the address is known.
+        """
+        if (refusal := self.scheme_refusal(scheme)) is not None:
+            return refusal
+        if _is_address(host):
+            return self.refusal(host, port)
+        rules = [rule for rule in self.allow if rule.port in (None, port)]
+        if (refusal := self._port_refusal(port, rules)) is not None:
+            return refusal
+        if rules or not is_local_name(host):
+            return None
+        return Refusal(
+            EgressRule.LOCAL_NAME, "the name leads into a private network; egress.allow can permit that network"
+        )
+
+    def _port_refusal(self, port: int, rules: Iterable[AllowRule]) -> Refusal | None:
+        if port not in self.deny_ports or any(rule.port == port for rule in rules):
+            return None
+        return Refusal(
+            EgressRule.PORT, f"port {port} is in egress.deny_ports; an entry of egress.allow with this port permits it"
+        )
 
 
 _BRACKETED = re.compile(r"\[(?P<network>[^\[\]]*)\](?::(?P<port>.*))?", re.DOTALL)
@@ -167,28 +199,90 @@ def _in_any(ip: IPv4Address | IPv6Address, networks: Iterable[Network]) -> bool:
     return any(ip in network for network in networks)
 
 
+_LOCAL_ZONES: Final = frozenset({
+    "localhost", "local", "home.arpa",  # RFC 6761, 6762, 8375
+    "localdomain", "internal", "intranet", "private", "corp", "home", "lan",  # RFC 6762, appendix G, and habit
+    "svc",  # services of a Kubernetes cluster; svc.cluster.local is under local
+})  # fmt: skip
+
+
+def is_local_name(host: str) -> bool:
+    """Whether a name means something inside a network only: one label, or a zone that is never public."""
+    labels = host.lower().rstrip(".").split(".")
+    return len(labels) == 1 or labels[-1] in _LOCAL_ZONES or ".".join(labels[-2:]) in _LOCAL_ZONES
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+# --- URLs as written -------------------------------------------------------------------------------
+
+_AUTHORITY: Final = re.compile(r"(?P<host>\[[^\[\]]*\]|[^:\[\]]*)(?::(?P<port>[0-9]{0,5}))?")
+_LABEL: Final = re.compile(r"[A-Za-z0-9_-]{1,63}")
+_NUMBER: Final = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*")
+
+
 def check_url(url: str) -> SplitResult:
     """The parts of a webhook's URL. Raises ValueError that says which rule it breaks, without quoting it.
 
     Refuses what parsers read differently from one another: control characters, blanks, userinfo, backslashes,
-    hosts of other characters than names and addresses have, ports out of range. Where a host leads is judged
-    when it is dialled.
+    percent signs and zones in hosts, numbers that some take for IPv4 addresses, ports out of range. Where a host
+    leads is judged by the policy.
     """
     if not url or len(url) > MAX_URL_LENGTH:
         raise ValueError(f"a URL has 1 to {MAX_URL_LENGTH} characters")
-    if not url.isascii() or not url.isprintable() or " " in url or "\\" in url:
-        raise ValueError("a URL holds printable ASCII characters only, without blanks and backslashes")
+    if not url.isascii():
+        raise ValueError("a URL is ASCII: an international host is written xn--…, everything else percent-encoded")
+    if not url.isprintable() or " " in url or "\\" in url:
+        raise ValueError("a URL holds no blanks, backslashes and control characters")
     try:
         parts = urlsplit(url)
-        port = parts.port
     except ValueError:
-        raise ValueError("the URL cannot be parsed") from None
-    if parts.scheme not in _SCHEMES:
+        raise ValueError("the URL has brackets in its host, but no IPv6 address in them") from None
+    if parts.scheme not in DEFAULT_PORTS:
         raise ValueError("a URL begins with https:// (or http://)")
     if "@" in parts.netloc:
         raise ValueError("a URL must not hold a user name or password; use headers")
-    if not _HOST_AND_PORT.fullmatch(parts.netloc):
-        raise ValueError("the URL has no valid host")
-    if port == 0:
-        raise ValueError("port 0 cannot be connected to")
+    if "%" in parts.netloc:
+        raise ValueError("a host is written without percent signs")
+    authority = _AUTHORITY.fullmatch(parts.netloc)
+    if authority is None or not authority["host"]:
+        raise ValueError("the URL has no valid host and port")
+    if authority["port"] and not 1 <= int(authority["port"]) <= 65535:
+        raise ValueError("the port of a URL is 1 to 65535")
+    _check_host(authority["host"])
     return parts
+
+
+def _check_host(host: str) -> None:
+    try:
+        if host.startswith("["):
+            IPv6Address(host[1:-1])
+            return
+        labels = host.removesuffix(".").split(".")
+        # By the same rule as browsers: what ends in a number is an IPv4 address, and has but one spelling here.
+        if _NUMBER.fullmatch(labels[-1]):
+            IPv4Address(host)
+    except ValueError:
+        raise ValueError("the host looks like an IP address, but is none in its usual form") from None
+    if len(host) > MAX_HOST_LENGTH or not all(map(_LABEL.fullmatch, labels)):
+        raise ValueError("a host has letters, digits, '-' and '_', in parts of 1 to 63 with dots between")
+
+
+def port_of(parts: SplitResult) -> int:
+    """The port that a URL that was checked means, written or not."""
+    return parts.port or DEFAULT_PORTS[parts.scheme]
+
+
+def normal_url(parts: SplitResult) -> str:
+    """A URL that was checked, in the one form that we write: scheme and host in lower case, addresses in their
+    shortest spelling, neither the scheme's own port nor a last dot, a path, and no fragment, which is never sent."""
+    host = (parts.hostname or "").removesuffix(".")
+    host = f"[{IPv6Address(host)}]" if ":" in host else host
+    authority = host if port_of(parts) == DEFAULT_PORTS[parts.scheme] else f"{host}:{port_of(parts)}"
+    return urlunsplit((parts.scheme, authority, parts.path or "/", parts.query, ""))

@@ -24,3 +24,14 @@ class InvalidInput(RouterError):
         super().__init__(f"{field}: {message}")
         self.field = field
         self.message = message
+
+
+class NotAllowed(InvalidInput):
+    """A value from outside is right in itself, and a policy of the operator's refuses it.
+
+    `message` names the rule and the setting that would permit it; `told_outside` is what a customer may know.
+    """
+
+    def __init__(self, field: str, message: str, *, told_outside: str) -> None:
+        super().__init__(field, message)
+        self.told_outside = told_outside

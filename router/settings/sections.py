@@ -23,6 +23,7 @@ from router.settings.values import (
     MongoUrl,
     NameServer,
     Port,
+    ProxyUrl,
     Token,
 )
 
@@ -83,6 +84,8 @@ class EgressSettings(Section):
     """TCP ports that are never dialled, each 0 to 65535. The list replaces the default."""
     resolvers: Annotated[tuple[NameServer, ...], Field(max_length=10)] = ()
     """Name servers for customers' names, by address, in order: `10.0.0.53`, `[fd00::53]:5353`; none: the system's."""
+    proxy_url: Annotated[ProxyUrl | None, NONE_WORD] = None
+    """URL of a proxy with CONNECT that makes every connection, http:// or https://, may hold user:password; `none`."""
 
 
 class SigningSettings(Section):

@@ -98,6 +98,24 @@ def _check_mongo_url(secret: SecretStr) -> SecretStr:
     return SecretStr(text)
 
 
+def _check_proxy_url(secret: SecretStr) -> SecretStr:
+    text = _clean(secret)
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise ValueError(
+            "is no URL that can be read: inside a password, '/' is written %2F, '@' %40, ':' %3A and '#' %23"
+        ) from None
+    if parts.scheme not in {"http", "https"}:
+        raise ValueError("must begin with http:// or https://")
+    if not text.isascii() or not host or "%" in host:
+        raise ValueError("names no host, or not in ASCII")
+    if port == 0 or parts.path not in {"", "/"} or parts.query or parts.fragment:
+        raise ValueError("must be a scheme, a host and a port of 1 to 65535, without a path")
+    return SecretStr(text)
+
+
 def _check_token(secret: SecretStr) -> SecretStr:
     text = secret.get_secret_value()
     if not re.fullmatch(r"[!-~]*", text):
@@ -109,6 +127,7 @@ def _check_token(secret: SecretStr) -> SecretStr:
 
 AmqpUrl = Annotated[SecretStr, AfterValidator(_check_amqp_url)]
 MongoUrl = Annotated[SecretStr, AfterValidator(_check_mongo_url)]
+ProxyUrl = Annotated[SecretStr, AfterValidator(_check_proxy_url)]
 Token = Annotated[SecretStr, AfterValidator(_check_token)]
 
 

@@ -48,6 +48,9 @@ class Metrics:
         self.unrecorded = gauge("unrecorded", "Results that wait to be recorded, or are being recorded.")
         self.deliveries_due = gauge("deliveries_due", "Deliveries due that no worker holds, at most 10,000.")
         self.oldest_due_age = gauge("oldest_due_age_seconds", "For how long the first of these has been due.")
+        self.egress_proxy_faults = counter(
+            "egress_proxy_faults", "Connections that the egress proxy did not give, by kind.", "kind"
+        )
         self.egress_refusals = counter("egress_refusals", "Requests that the egress policy refused, by rule.", "rule")
         self.webhooks = gauge("webhooks", "Webhook definitions in memory.")
         self.webhooks_suspended = gauge("webhooks_suspended", "Webhooks that are suspended.")

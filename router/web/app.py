@@ -10,6 +10,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from router.application.manage import Randomness
+from router.domain.egress import EgressPolicy
 from router.ports import Publisher, Reader, Registry
 from router.web.api.auth import AdminToken
 from router.web.api.catalogue import ENDPOINTS
@@ -37,6 +38,7 @@ def build_app(
     publisher: Publisher,
     queue_of_source: Mapping[str, str],
     country: str,
+    egress: EgressPolicy,
     now: Callable[[], datetime],
     randomness: Randomness,
     rotation_overlap: timedelta,
@@ -46,7 +48,8 @@ def build_app(
     observe: Callable[[], None] = lambda: None,
     stalled: Callable[[], Sequence[str]] = tuple,
 ) -> web.Application:
-    """The application. `token` is `api.admin_token`; None lets nobody in. `country` is where numbers are dialled.
+    """The application. `token` is `api.admin_token`; None lets nobody in. `country` is where numbers are dialled,
+    `egress` where new webhooks may lead.
 
     `queue_of_source` says where a dead letter goes back to, `rotation_overlap` how long an old secret signs.
     `checks` is asked for readiness, `stalled` for liveness. `observe` brings the gauges of `metrics` up to date before
@@ -62,6 +65,7 @@ def build_app(
         publisher=publisher,
         queue_of_source=queue_of_source,
         country=country,
+        egress=egress,
         now=now,
         randomness=randomness,
         rotation_overlap=rotation_overlap,

@@ -14,7 +14,8 @@ import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from router.domain.errors import Conflict, DependencyUnavailable, InvalidInput, RouterError
+from router.domain.errors import Conflict, DependencyUnavailable, InvalidInput, NotAllowed, RouterError
+from router.domain.principal import Principal
 from router.web.encoding import encode
 
 log = structlog.get_logger("router.web")
@@ -88,8 +89,8 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
         return await handler(request)
     except ProblemError as problem:
         return _response(problem)
-    except (InvalidInput, Conflict) as error:
-        return _response(_refusal(error))
+    except (Conflict, InvalidInput) as error:
+        return _response(_refusal(request, error))
     except DependencyUnavailable as error:
         log.warning("request_unanswered", path=_route(request), reason=str(error))
         return _response(
@@ -103,10 +104,17 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
         return _response(ProblemError(500, "the request could not be answered; the log of the router says why"))
 
 
-def _refusal(error: InvalidInput | Conflict) -> ProblemError:
+def _refusal(request: web.Request, error: Conflict | InvalidInput) -> ProblemError:
     if isinstance(error, Conflict):
         return ProblemError(409, str(error))
-    return invalid_request([FieldError(field=error.field, message=error.message)])
+    return invalid_request([FieldError(field=error.field, message=_told(request, error))])
+
+
+def _told(request: web.Request, error: InvalidInput) -> str:
+    """What is wrong, in as many words as are meant for whoever asks: our settings are the operator's alone."""
+    principals = (value for value in request.values() if isinstance(value, Principal))
+    is_customer = any(principal.account_id is not None for principal in principals)
+    return error.told_outside if isinstance(error, NotAllowed) and is_customer else error.message
 
 
 def _from_aiohttp(request: web.Request, answer: web.HTTPException) -> web.StreamResponse:

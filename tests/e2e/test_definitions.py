@@ -217,6 +217,11 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "no url": ({"url": NO_DEFINITION}, "url"),
     "url of another scheme": ({"url": "ftp://crm.example/x"}, "url"),
     "url with a password": ({"url": "https://user:pass@crm.example/"}, "url"),
+    "url with an address as one number": ({"url": "http://2130706433:9000/"}, "url"),
+    "url with an address in hex": ({"url": "http://0x7f.1:9000/"}, "url"),
+    "url with wide digits": ({"url": "http://①②⑦.⓪.⓪.①:9000/"}, "url"),
+    "url with an encoded host": ({"url": "http://%31%32%37.0.0.1:9000/"}, "url"),
+    "url with a zone": ({"url": "http://[fe80::1%25lo]:9000/"}, "url"),
     "url no text": ({"url": 17}, "url"),
     "unknown type": ({"event_type": "sms"}, "event_type"),
     "no type": ({"event_type": None}, "event_type"),
@@ -252,6 +257,7 @@ async def test_a_wrong_definition_is_skipped_with_a_reason_and_disturbs_no_other
     assert verdicts == {wrong: "invalid", right: "matched"}
     assert shown["state"] == "invalid"
     assert field in shown["state_reason"]
+    assert str(fields.get(field)) not in shown["state_reason"]
     invalid = (await router.api("/v1/webhooks", account_id=account, state="invalid"))["items"]
     assert [each["id"] for each in invalid] == [wrong]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from datetime import datetime, timedelta
 from io import BytesIO
@@ -9,9 +10,16 @@ from typing import Any
 
 import pytest
 import trustme
+from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
 
 from router.adapters.mongo import registry
+from router.domain.definition import check_new_url
+from router.domain.egress import EgressPolicy
+from router.domain.event import AccountId
+from router.domain.principal import Principal, Scope
 from router.domain.webhook import Suspension, SuspensionReason
+from router.web.problems import problems
 from tests.support.api import AUTHORIZED, Api, Surroundings, assert_names, assert_problem
 from tests.support.samples import NOON, dead_letter, webhook
 from tests.support.stored import StoredThings
@@ -30,6 +38,34 @@ DRAFT: dict[str, Any] = {
     "url": "https://crm.example.com/hooks",
     "event_type": "call",
 }
+
+
+def principal(account_id: AccountId | None) -> Principal:
+    return Principal(name="whr_test", scopes=frozenset({Scope.MANAGE}), account_id=account_id)
+
+
+@pytest.mark.parametrize(
+    ("who", "message"),
+    [
+        (None, "the address is not public; egress.allow can permit its network"),
+        (principal(None), "the address is not public; egress.allow can permit its network"),
+        (principal(AccountId("1042")), "this address is not allowed"),
+    ],
+)
+async def test_only_an_operator_is_told_of_the_setting_that_refuses_a_url(who: Principal | None, message: str) -> None:
+    async def refuse(_: web.Request) -> web.StreamResponse:
+        check_new_url("https://127.0.0.1/", EgressPolicy())
+        raise AssertionError
+
+    request = make_mocked_request("POST", "/v1/webhooks")
+    if who is not None:
+        request[web.RequestKey("principal", Principal)] = who
+
+    answer = await problems(request, refuse)
+
+    assert answer.status == 400
+    assert isinstance(answer, web.Response)
+    assert json.loads(answer.text or "")["errors"] == [{"field": "url", "message": message}]
 
 
 async def test_webhook_is_created_and_shows_its_secret_once(api: Api) -> None:
@@ -58,6 +94,13 @@ async def test_webhook_is_created_and_shows_its_secret_once(api: Api) -> None:
     assert (await api.get(f"/v1/webhooks/{shown['id']}")).json == shown
 
 
+async def test_url_of_a_new_webhook_is_stored_and_shown_in_its_normal_form(api: Api) -> None:
+    created = await api.request("POST", "/v1/webhooks", json={**DRAFT, "url": "HTTPS://CRM.example.com:443?a=1#b"})
+
+    assert created.json["url"] == "https://crm.example.com/?a=1"
+    assert (await api.get(f"/v1/webhooks/{created.json['id']}")).json["url"] == created.json["url"]
+
+
 @pytest.mark.parametrize(
     ("change", "field_name"),
     [
@@ -67,6 +110,13 @@ async def test_webhook_is_created_and_shows_its_secret_once(api: Api) -> None:
         ({"name": ""}, "name"),
         ({"name": "two\nlines"}, "name"),
         ({"url": "ftp://x"}, "url"),
+        ({"url": "http://crm.example.com/"}, "url"),
+        ({"url": "https://127.0.0.1/"}, "url"),
+        ({"url": "https://127.1/"}, "url"),
+        ({"url": "https://[::ffff:127.0.0.1]/"}, "url"),
+        ({"url": "https://localhost/"}, "url"),
+        ({"url": "https://metadata.google.internal/"}, "url"),
+        ({"url": "https://crm.example.com:22/"}, "url"),
         ({"event_type": "sms"}, "event_type"),
         ({"enabled": 1}, "enabled"),
         ({"restrict_to": {"user_id": "u-1"}}, "restrict_to.user_id"),

@@ -312,5 +312,5 @@ async def test_url_that_breaks_a_rule_is_an_attempt_that_names_the_rule(url: str
         result = await sender.send(outgoing(url))
 
     assert isinstance(result, NoAnswer)
-    assert result.error is AttemptError.OTHER
+    assert result.error is AttemptError.BLOCKED_ADDRESS
     assert "x.example" not in result.detail

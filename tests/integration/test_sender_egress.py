@@ -2,17 +2,20 @@
 
 import asyncio
 import socket
+import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
 
-from router.adapters.http.connector import BoundedResolver
+from router.adapters.http.connector import BoundedResolver, name_resolver
+from router.adapters.http.egress import EgressDenied, guarded_sockets
 from router.domain.delivery import AttemptError
 from router.domain.egress import EgressPolicy, EgressRule, parse_allow_rule
 from router.domain.outcome import Answer, LocalFault, NoAnswer, SendResult
 from tests.support.dns_server import ANY_NAME, BROKEN, SILENT, ScriptedDns
-from tests.support.http_server import ScriptedServer, answer
+from tests.support.http_server import ScriptedServer, answer, then_close
 from tests.support.sending import EVENT_LOOPS, open_sender, outgoing
 
 OK = Answer(status_code=200, body=b"OK", truncated=False)
@@ -59,16 +62,7 @@ LOOPBACK_IN_DISGUISE = [
     "[64:ff9b::7f00:1]",
     "[64:ff9b:1::7f00:1]",
     "[2002:7f00:1::]",
-    # numbers that inet_aton() reads as 127.0.0.1 or 0.0.0.0
-    "2130706433",
-    "017700000001",
-    "0177.0.0.1",
-    "127.1",
-    "0",
-    "127.0.0.1.",
-    # what is no number to aiohttp goes to the resolver; ours here says 127.0.0.1 and ::1 to every question
-    "0x7f000001",
-    "0x7f.1",
+    # ours here says 127.0.0.1 and ::1 to every question
     "localhost",
     "localhost.",
     "a.localhost",
@@ -79,6 +73,15 @@ LOOPBACK_IN_DISGUISE = [
     "xn--e1awd7f.example",
 ]
 REFUSED_AS_WRITTEN = [
+    # numbers that inet_aton() reads as 127.0.0.1 or 0.0.0.0
+    "2130706433",
+    "017700000001",
+    "0177.0.0.1",
+    "127.1",
+    "0",
+    "127.0.0.1.",
+    "0x7f000001",
+    "0x7f.1",
     "①②⑦.⓪.⓪.①",
     "127。0。0。1",
     "١٢٧.٠.٠.١",
@@ -110,7 +113,7 @@ def test_canaries_see_nobody(loop: Loop) -> None:
 
         assert v4.connections == v6.connections == []
         assert [error_of(result) for result in disguised] == [AttemptError.BLOCKED_ADDRESS] * len(disguised)
-        assert [error_of(result) for result in written] == [AttemptError.OTHER] * len(written)
+        assert [error_of(result) for result in written] == [AttemptError.BLOCKED_ADDRESS] * len(written)
 
     with asyncio.Runner(loop_factory=loop) as runner:
         runner.run(run())
@@ -150,7 +153,9 @@ async def test_denied_port_is_open_only_to_a_rule_that_names_it() -> None:
         async with open_sender(allowing(f"127.0.0.1:{port}", deny_ports=[port])) as sender:
             named = await sender.send(outgoing(server.url))
 
-    assert denied == NoAnswer(error=AttemptError.BLOCKED_ADDRESS, detail=f"port {port} is in egress.deny_ports")
+    assert error_of(denied) is AttemptError.BLOCKED_ADDRESS
+    assert isinstance(denied, NoAnswer)
+    assert denied.detail.startswith(f"port {port} is in egress.deny_ports; an entry of egress.allow")
     assert named == OK
 
 
@@ -164,16 +169,20 @@ async def test_plain_http_needs_the_operators_consent() -> None:
     assert server.connections == []
 
 
-async def test_redirect_is_not_followed_anywhere() -> None:
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_redirect_is_not_followed_anywhere(status: int) -> None:
     async with (
         ScriptedServer() as canary,
-        ScriptedServer(answer(302, b"", {"location": canary.url})) as server,
+        ScriptedServer(host=FORBIDDEN) as forbidden,
+        ScriptedServer(
+            answer(status, b"", {"location": canary.url}), answer(status, b"", {"location": forbidden.url})
+        ) as server,
         open_sender(allowing(ALLOWED)) as sender,
     ):
-        result = await sender.send(outgoing(server.url))
+        results = [await sender.send(outgoing(server.url)) for _ in range(2)]
 
-    assert result == Answer(status_code=302, body=b"", truncated=False)
-    assert canary.connections == []
+    assert results == [Answer(status_code=status, body=b"", truncated=False)] * 2
+    assert canary.connections == forbidden.connections == []
 
 
 # --- names -----------------------------------------------------------------------------------------
@@ -187,12 +196,26 @@ NAMES: dict[str, tuple[Sequence[str] | str | None, int | None, AttemptError | No
         None,
         AttemptError.BLOCKED_ADDRESS,
     ),
+    "AAAA only": (["::1"], None, AttemptError.BLOCKED_ADDRESS),
+    "AAAA only, an IPv4 address inside": (["::ffff:7f00:2"], None, AttemptError.BLOCKED_ADDRESS),
+    "AAAA only, a translated IPv4 address": (["64:ff9b::7f00:2"], None, AttemptError.BLOCKED_ADDRESS),
+    "CNAME to what is inside": (["inside.example"], None, AttemptError.BLOCKED_ADDRESS),
+    "CNAME to localhost": (["localhost"], None, AttemptError.BLOCKED_ADDRESS),
+    "CNAME to what is allowed": (["allowed.example"], None, None),
+    "metadata of a cloud": (["169.254.169.254", "fd00:ec2::254"], None, AttemptError.BLOCKED_ADDRESS),
     "mixed: the allowed one is used": ([FORBIDDEN, ALLOWED], None, None),
     "mixed, the allowed one fails": ([FORBIDDEN, ALLOWED], CLOSED_PORT, AttemptError.CONNECTION_REFUSED),
     "does not exist": (None, None, AttemptError.DNS),
     "has no address": ([], None, AttemptError.DNS),
     "server failure": (BROKEN, None, AttemptError.DNS),
     "no reply": (SILENT, None, AttemptError.DNS),
+}
+
+
+ELSEWHERE: dict[str, Sequence[str] | str] = {
+    "inside.example": [FORBIDDEN],
+    "localhost": [FORBIDDEN],
+    "allowed.example": [ALLOWED],
 }
 
 
@@ -203,15 +226,16 @@ def test_every_address_of_a_name_is_judged(
 ) -> None:
     async def run() -> None:
         async with (
-            ScriptedDns({} if addresses is None else {"crm.example": addresses}) as dns,
+            ScriptedDns(ELSEWHERE | ({} if addresses is None else {"crm.example": addresses})) as dns,
             ScriptedServer(host=ALLOWED) as server,
             ScriptedServer(host=FORBIDDEN, port=server.port) as canary,
+            ScriptedServer(host=V6_IF_ANY if has_ipv6() else "127.0.0.3", port=server.port) as v6,
             open_sender(allowing(ALLOWED), resolver=dns.resolver) as sender,
         ):
             result = await sender.send(outgoing(f"http://crm.example:{port or server.port}/"))
 
         assert error_of(result) is error
-        assert canary.connections == []
+        assert canary.connections == v6.connections == []
 
     with asyncio.Runner(loop_factory=loop) as runner:
         runner.run(run())
@@ -233,6 +257,59 @@ async def test_name_that_changes_its_address_gains_nothing() -> None:
     assert before == OK
     assert error_of(after) is AttemptError.BLOCKED_ADDRESS
     assert canary.connections == []
+
+
+async def test_name_is_judged_anew_on_every_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rebinding with a TTL of 0, within one sender: the address that counts is the one that is dialled."""
+    monkeypatch.setattr("router.adapters.http.connector.DNS_CACHE_SECONDS", 0)
+    hop = then_close(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\nOK")
+    async with (
+        ScriptedDns({"rebind.example": [ALLOWED]}) as dns,
+        ScriptedServer(hop, host=ALLOWED) as server,
+        ScriptedServer(host=FORBIDDEN, port=server.port) as canary,
+        open_sender(allowing(ALLOWED), resolver=dns.resolver) as sender,
+    ):
+        results: list[SendResult] = []
+        for address in (ALLOWED, FORBIDDEN, ALLOWED, "10.0.0.1", "169.254.169.254"):
+            dns.table["rebind.example"] = [address]
+            results.append(await sender.send(outgoing(f"http://rebind.example:{server.port}/")))
+
+    blocked = AttemptError.BLOCKED_ADDRESS
+    assert [error_of(result) for result in results] == [None, blocked, None, blocked, blocked]
+    assert canary.connections == []
+    assert len(server.connections) == 2
+
+
+async def test_names_are_looked_up_on_no_thread_that_others_need() -> None:
+    """Every thread of the executor is busy, as getaddrinfo() on slow names would keep it."""
+    release = threading.Event()
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(ThreadPoolExecutor(max_workers=1))
+    busy = loop.run_in_executor(None, release.wait)
+    try:
+        async with (
+            ScriptedServer(host=ALLOWED) as server,
+            ScriptedDns({"crm.example": [ALLOWED]}) as dns,
+            open_sender(allowing(ALLOWED), resolver=lambda: name_resolver([f"127.0.0.1:{dns.port}"])) as sender,
+        ):
+            result = await sender.send(outgoing(f"http://crm.example:{server.port}/"))
+    finally:
+        release.set()
+        await busy
+
+    assert result == OK
+
+
+async def test_refusal_is_an_oserror_so_that_the_library_passes_it_on() -> None:
+    open_socket = guarded_sockets(allowing(ALLOWED))
+    family, kind = socket.AF_INET, socket.SOCK_STREAM
+
+    with pytest.raises(EgressDenied) as refused:
+        open_socket((family, kind, 0, "", (FORBIDDEN, 443)))
+    open_socket((family, kind, 0, "", (ALLOWED, 443))).close()
+
+    assert isinstance(refused.value, OSError)
+    assert FORBIDDEN not in str(refused.value)
 
 
 async def test_name_server_that_cannot_be_reached_is_our_fault() -> None:
@@ -288,7 +365,8 @@ async def test_slow_names_hold_up_no_other_and_end_when_the_sender_closes() -> N
         ("http://crm.example:{port}/", allowing(), [EgressRule.NOT_PUBLIC]),  # two addresses, one request
         ("http://127.0.0.1:{port}/", EgressPolicy(), [EgressRule.NOT_HTTPS]),
         ("http://127.0.0.1:25/", allowing("127.0.0.1", deny_ports=[25]), [EgressRule.PORT]),
-        ("http://2130706433:{port}/", allowing(), [EgressRule.NOT_AN_ADDRESS]),
+        ("http://2130706433:{port}/", allowing(), [EgressRule.MALFORMED]),
+        ("ws://127.0.0.1:{port}/", allowing("127.0.0.1"), [EgressRule.MALFORMED]),
     ],
 )
 async def test_each_request_that_is_refused_is_reported_once_by_its_rule(

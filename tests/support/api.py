@@ -17,6 +17,7 @@ from yarl import URL
 from router.adapters.mongo.driver import Database
 from router.adapters.mongo.reader import MongoReader
 from router.adapters.mongo.registry import MongoRegistry
+from router.domain.egress import EgressPolicy
 from router.ports import MessageProperties
 from router.web.app import build_app
 from router.web.server import WebServer
@@ -72,6 +73,7 @@ class Surroundings:
             publisher=self.publications,
             queue_of_source={"call": "webhook-router.call"},
             country="FR",
+            egress=EgressPolicy(deny_ports=frozenset({22})),
             now=lambda: NOON,
             randomness=lambda count: b"\x01" * count,
             rotation_overlap=timedelta(days=1),

@@ -3,8 +3,8 @@
     async with ScriptedDns({"crm.example": ["127.0.0.1", "::1"]}) as dns:
         sender = HttpSender(policy, resolver=dns.resolver)
 
-A name that is not in the table does not exist; `SILENT` names get no reply, `BROKEN` ones SERVFAIL. Names in `delays`
-are answered after so many seconds.
+A name that is not in the table does not exist; `SILENT` names get no reply, `BROKEN` ones SERVFAIL. A name among the
+addresses is a CNAME, which the table leads on from. Names in `delays` are answered after so many seconds.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Final, Self
 
 from aiohttp.abc import AbstractResolver
 from aiohttp.resolver import AsyncResolver
-from dnslib import AAAA, QTYPE, RCODE, RR, A, DNSRecord
+from dnslib import AAAA, CNAME, QTYPE, RCODE, RR, A, DNSRecord
 
 SILENT: Final = "silent"
 BROKEN: Final = "broken"
@@ -52,21 +52,31 @@ class ScriptedDns(asyncio.DatagramProtocol):
         self.asked.set()
         entry = self.table.get(name, self.table.get(ANY_NAME))
         if entry != SILENT:
-            reply = _reply(query, entry).pack()
+            reply = self._reply(query, entry).pack()
             asyncio.get_running_loop().call_later(self.delays.get(name, 0), self._send, reply, addr)
 
     def _send(self, reply: bytes, addr: tuple[str, int]) -> None:
         if not self._transport.is_closing():
             self._transport.sendto(reply, addr)
 
-
-def _reply(query: DNSRecord, entry: Sequence[str] | str | None) -> DNSRecord:
-    reply = query.reply()
-    if entry is None or isinstance(entry, str):
-        reply.header.rcode = RCODE.SERVFAIL if entry == BROKEN else RCODE.NXDOMAIN
+    def _reply(self, query: DNSRecord, entry: Sequence[str] | str | None) -> DNSRecord:
+        reply = query.reply()
+        if entry is None or isinstance(entry, str):
+            reply.header.rcode = RCODE.SERVFAIL if entry == BROKEN else RCODE.NXDOMAIN
+            return reply
+        self._add_answers(reply, str(query.q.qname), entry)
         return reply
-    for address in entry:
-        kind, data = (QTYPE.AAAA, AAAA) if ":" in address else (QTYPE.A, A)
-        if query.q.qtype == kind:
-            reply.add_answer(RR(query.q.qname, kind, rdata=data(address), ttl=0))
-    return reply
+
+    def _add_answers(self, reply: DNSRecord, name: str, entry: Sequence[str]) -> None:
+        for address in entry:
+            if _is_name(address):
+                reply.add_answer(RR(name, QTYPE.CNAME, rdata=CNAME(address), ttl=0))
+                self._add_answers(reply, address, self.table.get(address, ()))
+                continue
+            kind, data = (QTYPE.AAAA, AAAA) if ":" in address else (QTYPE.A, A)
+            if reply.q.qtype == kind:
+                reply.add_answer(RR(name, kind, rdata=data(address), ttl=0))
+
+
+def _is_name(text: str) -> bool:
+    return ":" not in text and not text.replace(".", "").isdigit()

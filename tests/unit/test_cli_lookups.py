@@ -59,13 +59,40 @@ def test_two_new_webhooks_have_different_secrets(terminal: Terminal) -> None:
 
 
 def test_adding_says_what_will_keep_it_from_being_sent_to(terminal: Terminal) -> None:
-    result = terminal.run(f"{ADD} --account 77 --url http://crm.example.com/")
+    result = terminal.run(f"{ADD} --account 77")
 
     assert result.exit_code == 0
     assert "whsec_" in result.stdout
     assert "shown this once" in result.stderr
-    assert "egress.require_https" in result.stderr
     assert "accounts enable 77" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("url", "setting"),
+    [
+        ("http://crm.example.com/?token=hush", "egress.require_https"),
+        ("https://127.0.0.1/?token=hush", "egress.allow"),
+        ("https://localhost/?token=hush", "egress.allow"),
+        ("https://crm.example.com:6379/?token=hush", "egress.deny_ports"),
+    ],
+)
+def test_a_url_that_the_policy_refuses_is_not_stored(terminal: Terminal, url: str, setting: str) -> None:
+    before = dict(terminal.store.definitions)
+
+    result = terminal.run(f"{ADD} --url {url}")
+
+    assert result.exit_code == 64
+    assert "--url: " in result.stderr
+    assert setting in result.stderr
+    assert "hush" not in result.stderr
+    assert terminal.store.definitions == before
+
+
+def test_a_url_is_stored_and_shown_in_its_normal_form(terminal: Terminal) -> None:
+    added = terminal.data(f"{ADD} --url HTTPS://CRM.example.com:443/Hook#top")
+
+    assert added["url"] == "https://crm.example.com/Hook"
+    assert terminal.data(f"webhooks show {added['id']}")["url"] == added["url"]
 
 
 def test_webhooks_are_listed_as_the_api_does(terminal: Terminal) -> None:

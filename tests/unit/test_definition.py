@@ -16,9 +16,11 @@ from router.domain.definition import (
     check_definition,
     check_name,
     check_new_id,
+    check_new_url,
     read_definition,
 )
-from router.domain.errors import InvalidInput
+from router.domain.egress import EgressPolicy
+from router.domain.errors import InvalidInput, NotAllowed
 from router.domain.event import EventType
 from router.domain.headers import FORBIDDEN_NAMES, MAX_HEADERS, check_headers
 from router.domain.signing import Secret, SigningKey
@@ -26,6 +28,7 @@ from router.domain.webhook import TrackingNumberRestriction, UserRestriction, We
 
 CALL = RawDefinition(account_id="1042", url="https://crm.example.com/hook", event_type="call", enabled=True)
 USER = replace(CALL, event_type="user")
+EVERYWHERE = EgressPolicy(require_https=False)
 KEY = "whsec_c2VjcmV0"
 
 
@@ -36,7 +39,7 @@ MANY = (Secret(b"secret"),) * 5 + (ENDING[1],) * 15
 
 def refusal(raw: RawDefinition) -> InvalidInput:
     with pytest.raises(InvalidInput) as caught:
-        check_definition(raw, "FR")
+        check_definition(raw, "FR", EVERYWHERE)
     return caught.value
 
 
@@ -46,7 +49,7 @@ def refusal(raw: RawDefinition) -> InvalidInput:
 def test_a_definition_says_what_was_written() -> None:
     raw = replace(CALL, restrict_to={"tracking_numbers": ["0199001234"]}, secret=KEY, headers={"X-Team": "sales"})
 
-    assert check_definition(raw, "FR") == Definition(
+    assert check_definition(raw, "FR", EVERYWHERE) == Definition(
         account_id=check_account_id("1042"),
         url="https://crm.example.com/hook",
         event_type=EventType.CALL,
@@ -75,7 +78,9 @@ def test_a_definition_says_what_was_written() -> None:
 def test_numbers_are_one_number_however_they_are_written(number: object, country: str, e164: str) -> None:
     raw = replace(CALL, restrict_to={"tracking_numbers": [number]})
 
-    assert check_definition(raw, country).restriction == TrackingNumberRestriction(numbers=frozenset({e164}))
+    assert check_definition(raw, country, EVERYWHERE).restriction == TrackingNumberRestriction(
+        numbers=frozenset({e164})
+    )
 
 
 @pytest.mark.parametrize(
@@ -98,7 +103,7 @@ def test_numbers_are_one_number_however_they_are_written(number: object, country
     ],
 )
 def test_other_ways_to_write_it(raw: RawDefinition, field: str, value: object) -> None:
-    assert getattr(check_definition(raw, "FR"), field) == value
+    assert getattr(check_definition(raw, "FR", EVERYWHERE), field) == value
 
 
 # --- what is wrong ---------------------------------------------------------------------------------
@@ -216,6 +221,50 @@ def test_ids_of_new_webhooks(identity: str) -> None:
 def test_ids_that_are_none(identity: object) -> None:
     with pytest.raises(InvalidInput, match=r"^id: "):
         check_new_id(identity)
+
+
+# --- URLs ------------------------------------------------------------------------------------------
+
+
+def test_a_new_url_is_in_its_normal_form() -> None:
+    new = replace(CALL, url="HTTPS://CRM.example.com:443?token=hush")
+
+    assert check_definition(new, "FR", EVERYWHERE).url == "https://crm.example.com/?token=hush"
+    assert read_definition(new, "FR").url == new.url, "what the back office wrote stays as it is"
+
+
+@pytest.mark.parametrize(
+    ("url", "message", "told_outside"),
+    [
+        ("http://crm.example.com/", "egress.require_https", "must begin with https://"),
+        ("https://127.0.0.1/", "egress.allow", "this address is not allowed"),
+        ("https://crm.example.com:25/", "egress.deny_ports", "this address is not allowed"),
+        ("https://crm.internal/", "egress.allow", "this address is not allowed"),
+    ],
+)
+def test_a_new_url_that_the_policy_refuses(url: str, message: str, told_outside: str) -> None:
+    policy = EgressPolicy(deny_ports=frozenset({25}))
+    with pytest.raises(NotAllowed, match=r"^token_url: ") as caught:
+        check_new_url(url, policy, "token_url")
+
+    assert message in caught.value.message
+    assert caught.value.told_outside == told_outside
+    assert read_definition(replace(CALL, url=url), "FR").problems == (), "where it leads is judged when it is dialled"
+
+
+def test_the_path_that_a_new_url_is_given_counts_too() -> None:
+    longest = "https://crm.example.com?" + "x" * (2048 - 24)
+
+    assert not read_definition(replace(CALL, url=longest), "FR").problems
+    with pytest.raises(InvalidInput, match="2048"):
+        check_new_url(longest, EVERYWHERE)
+
+
+@pytest.mark.parametrize("url", [None, 7, "", "https://127.1/", "https://user:hush@crm.example.com/"])
+def test_a_new_url_that_is_none(url: object) -> None:
+    with pytest.raises(InvalidInput, match=r"^url: ") as caught:
+        check_new_url(url, EVERYWHERE)
+    assert not isinstance(caught.value, NotAllowed)
 
 
 # --- headers ---------------------------------------------------------------------------------------

@@ -12,8 +12,11 @@ from router.domain.egress import (
     EgressPolicy,
     EgressRule,
     check_url,
+    is_local_name,
     is_public,
+    normal_url,
     parse_allow_rule,
+    port_of,
 )
 
 NOT_PUBLIC = [
@@ -103,9 +106,6 @@ PUBLIC = [
     "2606:4700:4700::1111",
     "2a00:1450:4007:80c::200e",
 ]
-
-
-DEFAULT_PORTS = {"https": 443, "http": 80}
 
 
 @pytest.mark.parametrize("address", NOT_PUBLIC + NOT_AN_ADDRESS + BOUND_TO_AN_INTERFACE)
@@ -264,7 +264,93 @@ def test_wrong_rule_is_refused(text: str) -> None:
         parse_allow_rule(text)
 
 
-# --- URLs ------------------------------------------------------------------------------------------
+# --- URLs that somebody writes ---------------------------------------------------------------------
+
+ALLOW_INSIDE = ["10.0.0.0/8:8443"]
+LOCAL_NAMES = [
+    "localhost",
+    "LOCALHOST",
+    "localhost.",
+    "a.localhost",
+    "localhost.localdomain",
+    "ip6-localhost",
+    "ip6-loopback",
+    "crm",
+    "crm.",
+    "metadata.google.internal",
+    "crm.internal",
+    "crm.shop.svc",
+    "crm.shop.svc.cluster.local",
+    "printer.local",
+    "nas.lan",
+    "dc.corp",
+    "router.home.arpa",
+]
+PUBLIC_NAMES = ["crm.example", "crm.example.", "localhost.example", "local.crm.example", "svc.example", "arpa.example"]
+
+
+@pytest.mark.parametrize("host", LOCAL_NAMES)
+def test_name_of_a_private_network_is_refused_to_whoever_writes_it(host: str) -> None:
+    refusal = EgressPolicy().target_refusal("https", host, 443)
+
+    assert is_local_name(host)
+    assert refusal is not None
+    assert refusal.rule is EgressRule.LOCAL_NAME
+    assert "egress.allow" in str(refusal)
+
+
+@pytest.mark.parametrize("host", PUBLIC_NAMES)
+def test_name_that_may_be_public_is_permitted(host: str) -> None:
+    assert not is_local_name(host)
+    assert EgressPolicy().target_refusal("https", host, 443) is None
+
+
+@pytest.mark.parametrize(
+    ("scheme", "host", "port", "allow", "rule"),
+    [
+        ("https", "crm.example", 443, [], None),
+        ("https", "crm.example", 8443, [], None),
+        ("http", "crm.example", 80, [], EgressRule.NOT_HTTPS),
+        ("http", "127.0.0.1", 25, [], EgressRule.NOT_HTTPS),  # the first that is in the way
+        ("https", "crm.example", 6379, [], EgressRule.PORT),
+        ("https", "crm.example", 6379, ["10.0.0.0/8"], EgressRule.PORT),
+        ("https", "crm.example", 6379, ["10.0.0.0/8:6379"], None),  # it may lead there
+        ("https", "8.8.8.8", 6379, ["10.0.0.0/8:6379"], EgressRule.PORT),  # it does not
+        ("https", "127.0.0.1", 443, [], EgressRule.NOT_PUBLIC),
+        ("https", "::1", 443, [], EgressRule.NOT_PUBLIC),
+        ("https", "::ffff:8.8.8.8", 443, [], EgressRule.NOT_PUBLIC),
+        ("https", "10.0.0.5", 443, ALLOW_INSIDE, EgressRule.NOT_PUBLIC),
+        ("https", "10.0.0.5", 8443, ALLOW_INSIDE, None),
+        ("https", "crm.internal", 443, ALLOW_INSIDE, EgressRule.LOCAL_NAME),
+        ("https", "crm.internal", 8443, ALLOW_INSIDE, None),
+        ("https", "crm", 443, ["10.0.0.0/8"], None),
+        ("https", "8.8.8.8", 443, [], None),
+        ("https", "2606:4700:4700::1111", 443, [], None),
+    ],
+)
+def test_policy_for_a_url_as_far_as_its_text_tells(
+    scheme: str, host: str, port: int, allow: list[str], rule: EgressRule | None
+) -> None:
+    policy = EgressPolicy(allow=tuple(map(parse_allow_rule, allow)), deny_ports=frozenset({25, 6379}))
+
+    refusal = policy.target_refusal(scheme, host, port)
+
+    assert (refusal and refusal.rule) == rule
+    assert refusal is None or host not in str(refusal)
+
+
+@pytest.mark.parametrize("address", NOT_PUBLIC + BOUND_TO_AN_INTERFACE)
+def test_address_in_a_url_is_judged_as_when_it_is_dialled(address: str) -> None:
+    assert EgressPolicy().target_refusal("https", address, 443) == EgressPolicy().refusal(address, 443)
+
+
+@settings(deadline=None)
+@given(st.text(max_size=50))
+def test_any_host_is_judged(host: str) -> None:
+    EgressPolicy().target_refusal("https", host, 443)
+
+
+# --- URLs as text ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -277,6 +363,9 @@ def test_wrong_rule_is_refused(text: str) -> None:
         ("HTTPS://CRM.EXAMPLE/", "crm.example", 443),
         ("https://crm.example./", "crm.example.", 443),
         ("https://xn--caf-dma.example/", "xn--caf-dma.example", 443),
+        ("https://1.crm.example/", "1.crm.example", 443),
+        ("https://0xcafe.example/", "0xcafe.example", 443),
+        ("https://r3---sn.crm.example/", "r3---sn.crm.example", 443),
         ("https://my_crm.example/?q=%00%2F+;&x={call_id}|[0]@'\"", "my_crm.example", 443),
         ("https://crm.example/@user", "crm.example", 443),
         ("https://8.8.8.8/", "8.8.8.8", 443),
@@ -284,8 +373,7 @@ def test_wrong_rule_is_refused(text: str) -> None:
         # where these lead is judged when they are dialled
         ("https://127.0.0.1/", "127.0.0.1", 443),
         ("https://[::ffff:127.0.0.1]/", "::ffff:127.0.0.1", 443),
-        ("https://2130706433/", "2130706433", 443),
-        ("https://0x7f.1/", "0x7f.1", 443),
+        ("https://[::127.0.0.1]/", "::127.0.0.1", 443),
         ("https://localhost/", "localhost", 443),
         ("https://crm/" + "x" * (MAX_URL_LENGTH - 12), "crm", 443),
     ],
@@ -293,7 +381,7 @@ def test_wrong_rule_is_refused(text: str) -> None:
 def test_url_is_accepted(url: str, host: str, port: int) -> None:
     parts = check_url(url)
 
-    assert (parts.hostname, parts.port or DEFAULT_PORTS[parts.scheme]) == (host, port)
+    assert (parts.hostname, port_of(parts)) == (host, port)
 
 
 @pytest.mark.parametrize(
@@ -318,6 +406,9 @@ def test_url_is_accepted(url: str, host: str, port: int) -> None:
         "tcp://crm.example/",
         "http+unix://%2Fvar%2Frun%2Fdocker.sock/",
         "javascript:alert(1)",
+        "http+unix:///var/run/docker.sock",
+        "//ok.example:443/",
+        "://ok.example/",
         # what parsers read differently
         "https://ok.example@127.0.0.1/",
         "https://user:password@crm.example/",
@@ -329,6 +420,11 @@ def test_url_is_accepted(url: str, host: str, port: int) -> None:
         "https://ok.example\t.evil.example/",
         "https://ok.example/\x00",
         "https://ok.example/\x7f",
+        "https://ok.example/\x85",
+        "https://ok.example/\u200b",
+        "https://ok.example/a b",
+        "https://ok.example/?a\\b",
+        "\thttps://ok.example/",
         "https://ok.example /",
         " https://ok.example/",
         # hosts
@@ -349,6 +445,35 @@ def test_url_is_accepted(url: str, host: str, port: int) -> None:
         "https://::1/",
         "https://a,b/",
         "https://a*b/",
+        "https://a..example/",
+        "https://.example/",
+        "https://./",
+        "https://crm.example../",
+        "https://" + "a" * 64 + ".example/",
+        "https://" + "a." * 127 + "example/",
+        "https://[]/",
+        "https://[:::]/",
+        "https://[127.0.0.1]/",
+        "https://[::1]./",
+        "https://[[::1]]/",
+        "https://crm.example]/",
+        # numbers that inet_aton() takes for addresses
+        "https://2130706433/",
+        "https://017700000001/",
+        "https://0177.0.0.1/",
+        "https://127.1/",
+        "https://127.0.1/",
+        "https://0/",
+        "https://0x7f000001/",
+        "https://0x7f.1/",
+        "https://0X7F.0.0.0x1/",
+        "https://0x/",
+        "https://127.0.0.01/",
+        "https://127.0.0.1./",
+        "https://127.0.0.256/",
+        "https://1.2.3.4.5/",
+        "https://crm.example.1/",
+        "https://10.0.0.0x1/",
         # ports
         "https://crm.example:0/",
         "https://crm.example:65536/",
@@ -356,6 +481,9 @@ def test_url_is_accepted(url: str, host: str, port: int) -> None:
         "https://crm.example:+80/",
         "https://crm.example:http/",
         "https://crm.example:80:80/",
+        "https://crm.example:000443/",
+        "https://crm.example:00/",
+        "https://[::1]:65536/",
     ],
 )
 def test_url_is_refused_without_being_quoted(url: str) -> None:
@@ -375,3 +503,52 @@ def test_no_text_makes_checking_fail(url: str) -> None:
     assert parts == urlsplit(url)
     assert parts.hostname
     assert parts.port is None or 0 < parts.port < 65_536
+
+
+# --- the one form that we write --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("url", "normal"),
+    [
+        ("https://crm.example", "https://crm.example/"),
+        ("HTTPS://CRM.Example/Hook", "https://crm.example/Hook"),
+        ("https://crm.example:443/", "https://crm.example/"),
+        ("http://crm.example:80", "http://crm.example/"),
+        ("http://crm.example:443/", "http://crm.example:443/"),
+        ("https://crm.example:/", "https://crm.example/"),
+        ("https://crm.example:08443/", "https://crm.example:8443/"),
+        ("https://crm.example./", "https://crm.example/"),
+        ("https://crm.example?a=1", "https://crm.example/?a=1"),
+        ("https://crm.example/a?b=%2f+{c}#top", "https://crm.example/a?b=%2f+{c}"),
+        ("https://crm.example//a/../b", "https://crm.example//a/../b"),
+        ("https://127.0.0.1/", "https://127.0.0.1/"),
+        ("https://[2606:4700:4700:0:0:0:0:1111]:443/", "https://[2606:4700:4700::1111]/"),
+        ("https://[::FFFF:127.0.0.1]:8443", "https://[::ffff:7f00:1]:8443/"),
+        ("http://127.0.0.1#@ok.example/", "http://127.0.0.1/"),
+    ],
+)
+def test_normal_form(url: str, normal: str) -> None:
+    assert normal_url(check_url(url)) == normal
+
+
+HOSTS = st.sampled_from(["CRM.example", "crm.example.", "8.8.8.8", "[2606:4700::1111]", "[::ffff:1.2.3.4]", "a_b"])
+PORTS = st.sampled_from(["", ":", ":443", ":80", ":0443", ":8443"])
+TAILS = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E, exclude_characters="\\"), max_size=40)
+
+
+@settings(deadline=None)
+@given(scheme=st.sampled_from(["https", "HTTP"]), host=HOSTS, port=PORTS, tail=TAILS)
+def test_normal_form_is_a_url_that_leads_to_the_same_place_and_stays_as_it_is(
+    scheme: str, host: str, port: str, tail: str
+) -> None:
+    before = check_url(f"{scheme}://{host}{port}/{tail}")
+    after = check_url(normal_url(before))
+
+    assert normal_url(after) == normal_url(before)
+    assert (after.scheme, port_of(after), after.path, after.query) == (
+        before.scheme,
+        port_of(before),
+        before.path,
+        before.query,
+    )

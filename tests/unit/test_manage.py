@@ -8,6 +8,7 @@ import pytest
 
 from router.application import manage
 from router.application.manage import WebhookDraft
+from router.domain.egress import EgressPolicy
 from router.domain.errors import InvalidInput
 from router.domain.event import EventType
 from router.domain.signing import Secret, parse_secret
@@ -38,7 +39,9 @@ def counting() -> Callable[[int], bytes]:
 
 
 async def add(store: FakeStore, draft: WebhookDraft = DRAFT) -> manage.NewWebhook:
-    return await manage.add_webhook(store.registry, draft, country="FR", randomness=counting(), now=NOW)
+    return await manage.add_webhook(
+        store.registry, draft, country="FR", egress=EgressPolicy(), randomness=counting(), now=NOW
+    )
 
 
 # --- accounts --------------------------------------------------------------------------------------
@@ -84,7 +87,9 @@ async def test_no_two_webhooks_share_an_id_or_a_secret() -> None:
     store, randomness = FakeStore(), counting()
 
     for _ in range(3):
-        await manage.add_webhook(store.registry, DRAFT, country="FR", randomness=randomness, now=NOW)
+        await manage.add_webhook(
+            store.registry, DRAFT, country="FR", egress=EgressPolicy(), randomness=randomness, now=NOW
+        )
 
     assert len(store.definitions) == 3
     assert len(set(store.secrets.values())) == 3

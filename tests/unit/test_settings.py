@@ -132,6 +132,7 @@ BOUNDS: list[tuple[str, list[object], list[object]]] = [
     ("api.admin_token", ["8letters", "none", "!~" * 100], ["7letter", "with space", "accentué", "new\nline1"]),
     ("egress.require_https", [True, "false", "1"], ["perhaps", 2]),
     ("egress.deny_ports", [[], [0, 65535], "[22]"], [[-1], [65536], ["ssh"], "22", {"a": 1}]),
+    ("egress.proxy_url", ["http://h:65535", "https://h", "none"], ["", "h:3128", "http://h:0", "http://h/p"]),
     ("delivery.cdr.timeout_seconds", [0.1, 300], [0.09, 300.1]),
     ("delivery.call.retry_delays_seconds", [[], [0, 86_400], [1] * 50, "[0.5]"], [[-0.1], [86_401], [1] * 51, 5]),
     ("delivery.call.max_age_seconds", [0.1, 31_536_000, "none", "null"], [0, 31_536_001, "never"]),

@@ -1,11 +1,14 @@
-"""The settings with a grammar of their own: the two URLs, the token and the allowed networks."""
+"""The settings with a grammar of their own: the URLs, the token and the allowed networks."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from router.adapters.http.proxy import ProxyAddress
+from router.bootstrap import convert
 from router.settings import Problem, Settings, SettingsError, describe, load_settings
 
 
@@ -83,6 +86,70 @@ def test_mongo_url_is_refused_without_its_password(url: str, message: str) -> No
     problem = problem_of("mongo.url", url)
     assert message in problem.message
     assert "hunter2" not in repr(problem)
+
+
+PROXY = ProxyAddress(scheme="http", host="proxy.example", port=80)
+
+
+@pytest.mark.parametrize(
+    ("url", "proxy"),
+    [
+        ("none", None),
+        ("http://proxy.example", PROXY),
+        (" http://PROXY.example/\n", PROXY),
+        ("https://proxy.example", replace(PROXY, scheme="https", port=443)),
+        ("http://10.0.0.9:3128", replace(PROXY, host="10.0.0.9", port=3128)),
+        ("http://[fd00::9]:3128", replace(PROXY, host="fd00::9", port=3128)),
+        (
+            "http://us%40er:pass%3Aw%2Ford@proxy.example:80",
+            replace(PROXY, authorization="Basic dXNAZXI6cGFzczp3L29yZA=="),
+        ),
+        ("http://user@proxy.example", replace(PROXY, authorization="Basic dXNlcjo=")),
+    ],
+)
+def test_proxy_url_is_taken(url: str, proxy: ProxyAddress | None) -> None:
+    assert convert.egress_proxy(load("egress.proxy_url", url)) == proxy
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("socks5://u:hunter2@h:1080", "must begin with http"),
+        ("proxy.example:3128", "must begin with http"),
+        ("http://", "names no host"),
+        ("http://u:hunter2@/", "names no host"),
+        ("http://u:hunter2@[fe80::1%25eth0]:3128", "names no host"),
+        ("http://u:hunter2@été:3128", "in ASCII"),
+        ("http://u:hunter2@h:0", "1 to 65535"),
+        ("http://u:hunter2@h:3128/path", "without a path"),
+        ("http://u:hunter2@h:3128?a=b", "without a path"),
+        ("http://u:hunter2/x@h:3128", "written %2F"),
+        ("http://u:hunter2@h:port", "written %2F"),
+        ("http://u:hunter2@[::1", "written %2F"),
+        ("http://u:hunter2 @h", "blanks"),
+        (3128, "must be text"),
+    ],
+)
+def test_proxy_url_is_refused_without_its_password(url: object, message: str) -> None:
+    problem = problem_of("egress.proxy_url", url)
+    assert message in problem.message
+    assert "hunter2" not in repr(problem)
+
+
+def test_no_password_of_the_proxy_is_in_what_the_log_says_of_the_policy() -> None:
+    settings = load_settings(
+        environ={},
+        overrides={"egress.proxy_url": "http://user:hunter2@[fd00::9]:3128", "egress.allow": ["10.0.0.5:8443"]},
+    )
+
+    assert convert.egress_facts(settings) == {
+        "allow": ["10.0.0.5/32:8443"],
+        "require_https": True,
+        "deny_ports": "default",
+        "resolvers": "system",
+        "proxy": "http://[fd00::9]:3128",
+    }
+    assert "hunter2" not in repr(settings) + repr(describe(settings)) + repr(convert.egress_proxy(settings))
 
 
 def test_no_secret_is_in_any_text() -> None:

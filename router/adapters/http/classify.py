@@ -39,6 +39,8 @@ _IP_ADDRESS_MISMATCH: Final = 64
 
 def classify(exc: Exception, trail: Trail) -> NoAnswer | LocalFault:
     """What it means that a request ended with `exc` instead of an answer's head."""
+    if trail.proxy_fault is not None:
+        return trail.proxy_fault.result
     if trail.is_blocked:
         return NoAnswer(error=AttemptError.BLOCKED_ADDRESS, detail=str(trail.refusal))
     if isinstance(exc, TimeoutError) and exc.errno is None:
@@ -46,10 +48,8 @@ def classify(exc: Exception, trail: Trail) -> NoAnswer | LocalFault:
     if isinstance(exc, aiohttp.ClientConnectorDNSError):
         return _not_resolved(exc.os_error)
     if (fault := _tls_fault(exc)) is not None:
-        return NoAnswer(error=AttemptError.TLS, detail=_tls_detail(fault))
-    if isinstance(exc, OSError):
-        return _os_error(exc, trail)
-    return _other(exc)
+        return NoAnswer(error=AttemptError.TLS, detail=tls_detail(fault))
+    return _os_error(exc, trail) if isinstance(exc, OSError) else _other(exc)
 
 
 def _timed_out(trail: Trail) -> NoAnswer:
@@ -76,7 +76,8 @@ def _tls_fault(exc: Exception) -> Exception | None:
     return next((fault for fault in candidates if isinstance(fault, ssl.SSLError)), None)
 
 
-def _tls_detail(fault: Exception) -> str:
+def tls_detail(fault: Exception) -> str:
+    """What is wrong with a TLS handshake, without any name that a certificate holds."""
     if isinstance(fault, ssl.SSLCertVerificationError):
         if fault.verify_code in (_HOSTNAME_MISMATCH, _IP_ADDRESS_MISMATCH):
             return "the certificate is for another host"

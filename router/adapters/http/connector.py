@@ -1,4 +1,5 @@
-"""Getting connected: names to addresses within a limit, and a connection pool under the egress policy.
+"""Getting connected: names to addresses within a limit, and a connection pool under the egress policy or behind a
+proxy.
 
 Touches DNS and sockets.
 """
@@ -6,6 +7,7 @@ Touches DNS and sockets.
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 import ssl
 from collections.abc import Sequence
@@ -15,10 +17,13 @@ from typing import Final, cast
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.client_proto import ResponseHandler
+from aiohttp.client_reqrep import ClientRequest
 from aiohttp.resolver import AsyncResolver
+from aiohttp.tracing import Trace
 
-from router.adapters.http.egress import guarded_sockets
+from router.adapters.http.egress import guarded_sockets, no_sockets
 from router.adapters.http.protocol import AnswerProtocol
+from router.adapters.http.proxy import ProxyTunnels
 from router.domain.egress import EgressPolicy
 
 DNS_TIMEOUT_SECONDS: Final = 5.0
@@ -58,7 +63,8 @@ def name_resolver(servers: Sequence[str] = ()) -> AbstractResolver:
 
 
 class GuardedConnector(aiohttp.TCPConnector):
-    """A connection pool that dials what the policy permits. Its size has no limit: lanes bound what is in flight.
+    """A connection pool that dials what the policy permits, or has everything dialled by a proxy, and then dials
+    nothing itself. Its size has no limit: lanes bound what is in flight.
 
     With `force_close` it never reuses a connection.
     """
@@ -69,20 +75,54 @@ class GuardedConnector(aiohttp.TCPConnector):
         *,
         resolver: AbstractResolver,
         tls: ssl.SSLContext,
+        tunnels: ProxyTunnels | None = None,
         force_close: bool = False,
     ) -> None:
         super().__init__(
             resolver=resolver,
             ssl=tls,
-            socket_factory=guarded_sockets(policy),
+            socket_factory=guarded_sockets(policy) if tunnels is None else no_sockets,
             limit=0,
             limit_per_host=0,
             ttl_dns_cache=DNS_CACHE_SECONDS,
             force_close=force_close,
             keepalive_timeout=None if force_close else KEEPALIVE_SECONDS,
         )
-        # The one private name of aiohttp that we use: there is no public way to bring one's own reader.
+        self._tunnels = tunnels
+        # Private names of aiohttp are used here and below: there is no public way to bring one's own reader, nor to
+        # have http go through CONNECT. Should they change, the socket factory still lets nothing out.
         self._factory = cast("partial[ResponseHandler]", partial(AnswerProtocol, self._loop))
+
+    async def _create_connection(
+        self,
+        req: ClientRequest,
+        traces: list[Trace],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109  aiohttp's name
+    ) -> ResponseHandler:
+        if self._tunnels is None:
+            return await super()._create_connection(req, traces, timeout)
+        host = req.url.raw_host or ""
+        transport = await self._tunnels.open(host, req.port or 0)
+        try:
+            return await self._speak(transport, req, host.rstrip("."))
+        except BaseException:
+            transport.abort()
+            raise
+
+    async def _speak(self, transport: asyncio.Transport, req: ClientRequest, host: str) -> ResponseHandler:
+        """The protocol of a request, on a transport that was opened for it, over TLS where it is https."""
+        protocol = self._factory()
+        tls = self._get_ssl_context(req)
+        if tls is None:
+            transport.set_protocol(protocol)
+            protocol.connection_made(transport)
+            return protocol
+        name = req.server_hostname or host
+        over_tls = await self._loop.start_tls(transport, protocol, tls, server_hostname=name)
+        if over_tls is None:
+            raise ConnectionResetError(errno.ECONNRESET, "closed during the handshake")
+        protocol.connection_made(over_tls)
+        return protocol
 
 
 def client_tls() -> ssl.SSLContext:

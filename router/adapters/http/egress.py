@@ -11,8 +11,9 @@ import socket
 
 from aiohttp import AddrInfoType, SocketFactoryType
 
-from router.adapters.http.trail import TRAIL, Trail
+from router.adapters.http.trail import TRAIL, ProxyFault, ProxyFaultKind, Trail
 from router.domain.egress import EgressPolicy
+from router.domain.outcome import LocalFault
 
 
 class EgressDenied(PermissionError):
@@ -37,3 +38,11 @@ def guarded_sockets(policy: EgressPolicy) -> SocketFactoryType:
         return socket.socket(family, kind, protocol)
 
     return open_socket
+
+
+def no_sockets(_: AddrInfoType) -> socket.socket:
+    """The socket factory beside an egress proxy, which has its own way out: whatever else is dialled goes past it."""
+    trail = TRAIL.get(None) or Trail()
+    fault = LocalFault(detail="a connection past the egress proxy was stopped")
+    trail.proxy_fault = ProxyFault(ProxyFaultKind.BYPASSED, fault)
+    raise EgressDenied(errno.EACCES, fault.detail)

@@ -24,11 +24,12 @@ from yarl import URL
 from router.adapters.http.classify import classify
 from router.adapters.http.connector import GuardedConnector, client_tls, name_resolver
 from router.adapters.http.identities import ClientIdentities
+from router.adapters.http.proxy import ProxyAddress, ProxyTunnels
 from router.adapters.http.tokens import MAX_TOKEN_ANSWER_BYTES, Grant, TokenAnswer, Tokens, failure, read_token
-from router.adapters.http.trail import TRAIL, Trail
+from router.adapters.http.trail import TRAIL, ProxyFaultKind, Trail
 from router.domain.credentials import ClientCertificate, OAuth2Auth
 from router.domain.delivery import MAX_KEPT_RESPONSE_BYTES, AttemptError
-from router.domain.egress import EgressPolicy, EgressRule, check_url
+from router.domain.egress import EgressPolicy, EgressRule, Refusal, check_url
 from router.domain.outcome import RETRY_AFTER_STATUSES, Answer, LocalFault, NoAnswer, SendResult
 from router.domain.retry import parse_retry_after
 from router.ports import OutgoingRequest
@@ -58,9 +59,12 @@ class HttpSender:
         tls: Callable[[], ssl.SSLContext] = client_tls,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         on_refusal: Callable[[EgressRule], None] = lambda _: None,
+        proxy: ProxyAddress | None = None,
+        on_proxy_fault: Callable[[ProxyFaultKind], None] = lambda _: None,
     ) -> None:
         """`resolver` is called by `open`; `tls` too, and for each client certificate. A Retry-After date is compared
-        with `now`. `on_refusal` hears of each request that the egress policy refused."""
+        with `now`. `on_refusal` hears of each request that the egress policy refused. With a `proxy` every connection
+        is its; `on_proxy_fault` hears of each that did not come about."""
         self._policy = policy
         self._timeout = aiohttp.ClientTimeout(
             total=None,  # ours bounds a whole attempt, over two connections
@@ -71,6 +75,8 @@ class HttpSender:
         self._new_tls = tls
         self._now = now
         self._on_refusal = on_refusal
+        self._proxy = proxy
+        self._on_proxy_fault = on_proxy_fault
         self._sessions_open = False
 
     async def open(self) -> None:
@@ -79,6 +85,8 @@ class HttpSender:
         self._resolver = self._make_resolver()
         self._identities = ClientIdentities(self._new_tls)
         self._tokens = Tokens(asyncio.get_running_loop().time)
+        proxy = self._proxy
+        self._tunnels = ProxyTunnels(proxy, resolver=self._resolver, tls=tls) if proxy is not None else None
         self._pooled = self._session(tls, force_close=False)
         self._unpooled = self._session(tls, force_close=True)
         self._sessions_open = True
@@ -187,12 +195,10 @@ class HttpSender:
     ) -> SendResult:
         """POST once, as far as the policy permits. `tls` None: the context of everybody."""
         url = _parse(request.url)
-        if isinstance(url, str):
-            return NoAnswer(error=AttemptError.OTHER, detail=url)
-        refusal = self._policy.scheme_refusal(url.scheme)
-        if refusal is not None:
-            self._on_refusal(refusal.rule)
-            return NoAnswer(error=AttemptError.BLOCKED_ADDRESS, detail=refusal.text)
+        if isinstance(url, Refusal):
+            return self._refused(url)
+        if (refusal := self._refusal(url)) is not None:
+            return self._refused(refusal)
         if not self._is_open():
             return _SHUTTING_DOWN
 
@@ -208,8 +214,20 @@ class HttpSender:
 
         return await self._read(response, deadline, max_body_bytes)
 
+    def _refusal(self, url: URL) -> Refusal | None:
+        """The rule that `url` breaks before anything is dialled; a proxy is not asked for what is refused by name."""
+        if self._proxy is None:
+            return self._policy.scheme_refusal(url.scheme)
+        return self._policy.target_refusal(url.scheme, url.raw_host or "", url.port or 0)
+
+    def _refused(self, refusal: Refusal) -> NoAnswer:
+        self._on_refusal(refusal.rule)
+        return NoAnswer(error=AttemptError.BLOCKED_ADDRESS, detail=refusal.text)
+
     def _classify(self, exc: Exception, trail: Trail) -> NoAnswer | LocalFault:
         answer = classify(exc, trail)
+        if trail.proxy_fault is not None:
+            self._on_proxy_fault(trail.proxy_fault.kind)
         if isinstance(answer, NoAnswer) and answer.error is AttemptError.BLOCKED_ADDRESS:
             # Without a refusal it was the client that did not take the host for an address.
             self._on_refusal(trail.refusal.rule if trail.refusal else EgressRule.NOT_AN_ADDRESS)
@@ -270,7 +288,9 @@ class HttpSender:
 
     def _session(self, tls: ssl.SSLContext, *, force_close: bool) -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
-            connector=GuardedConnector(self._policy, resolver=self._resolver, tls=tls, force_close=force_close),
+            connector=GuardedConnector(
+                self._policy, resolver=self._resolver, tls=tls, tunnels=self._tunnels, force_close=force_close
+            ),
             timeout=self._timeout,
             cookie_jar=aiohttp.DummyCookieJar(),  # cookies would leak between customers of one host
             auto_decompress=False,
@@ -298,16 +318,16 @@ async def _read_body(content: aiohttp.StreamReader, deadline: float, max_bytes: 
 
 
 @lru_cache(maxsize=4096)
-def _parse(text: str) -> URL | str:
+def _parse(text: str) -> URL | Refusal:
     """The URL exactly as its owner wrote it, percent-encoding included; or the rule that it breaks."""
     try:
         check_url(text)
     except ValueError as exc:
-        return str(exc)
+        return Refusal(EgressRule.MALFORMED, str(exc))
     try:
         return URL(text, encoded=True)
     except ValueError:
-        return "the URL cannot be parsed"  # the library's own text would quote it
+        return Refusal(EgressRule.MALFORMED, "the URL cannot be parsed")  # the library's own text would quote it
 
 
 def _is_cancelled() -> bool:

@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar, get_args, get_type_hints
 from pydantic import BaseModel
 
 from router.application.manage import Randomness
+from router.domain.egress import EgressPolicy
 from router.ports import Publisher, Reader, Registry
 from router.web.api.auth import Scope
 
@@ -22,13 +23,15 @@ Body = TypeVar("Body")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Api:
-    """What endpoints work with. `country` is where numbers without a country code are dialled."""
+    """What endpoints work with. `country` is where numbers without a country code are dialled, `egress` where new
+    webhooks may lead."""
 
     reader: Reader
     registry: Registry
     publisher: Publisher
     queue_of_source: Mapping[str, str]
     country: str
+    egress: EgressPolicy
     now: Callable[[], datetime]
     randomness: Randomness
     rotation_overlap: timedelta

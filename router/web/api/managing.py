@@ -34,7 +34,12 @@ async def create_webhook(api: Api, call: Call[NoQuery, NewWebhook]) -> WebhookWi
     The answer shows its `secret`, with which requests are signed, for the only time.
     """
     new = await manage.add_webhook(
-        api.registry, call.body.draft(), country=api.country, randomness=api.randomness, now=api.now()
+        api.registry,
+        call.body.draft(),
+        country=api.country,
+        egress=api.egress,
+        randomness=api.randomness,
+        now=api.now(),
     )
     return views.webhook_with_secret(WebhookReport(webhook=new.webhook, deliveries=DeliveryCounts()), new.secret)
 
