@@ -1,9 +1,12 @@
-"""Tells systemd how we are (sd_notify): ready, stopping, alive. Does nothing where no systemd asks for it."""
+"""Tells systemd how we are (sd_notify): ready, stopping, alive; finds the credentials that it hands over. Does nothing
+where no systemd asks for it.
+"""
 
 from __future__ import annotations
 
 import os
 import socket
+from pathlib import Path
 
 
 def notify(state: str) -> None:
@@ -26,3 +29,10 @@ def watchdog_seconds() -> float | None:
     microseconds = os.environ.get("WATCHDOG_USEC", "")
     is_ours = os.environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
     return int(microseconds) / 2e6 if microseconds.isdigit() and is_ours else None
+
+
+def credential(name: str) -> Path | None:
+    """The file of a credential (`LoadCredential=`); None where the service manager hands over none of that name."""
+    directory = os.environ.get("CREDENTIALS_DIRECTORY")
+    path = Path(directory, name) if directory else None
+    return path if path is not None and path.exists() else None

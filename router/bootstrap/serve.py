@@ -137,6 +137,7 @@ class _Daemon:
         store = await resources.enter_async_context(open_store(self._settings, patience_seconds=START_PATIENCE_SECONDS))
         self._readiness.store = store
         await store.pulse()
+        await store.keys.demand(store.secret_store)
         if self._role != "worker":
             server = self._web_server(store)
             await server.start()

@@ -12,15 +12,19 @@ from typing import Final
 
 import structlog
 
+from router.adapters import systemd
 from router.adapters.clock import StoreClock
 from router.adapters.embedded.store import EmbeddedStore
 from router.adapters.mongo.driver import Database, check_connection, open_database
 from router.adapters.mongo.indexes import ensure_indexes
+from router.adapters.mongo.keys import KeyRecords
 from router.adapters.mongo.reader import MongoReader
 from router.adapters.mongo.registry import MongoRegistry
 from router.adapters.mongo.resilience import Persistent, StoreHealth
+from router.adapters.mongo.secrets import MongoSecrets
+from router.adapters.vault import read_key_ring
 from router.domain.errors import DependencyUnavailable
-from router.ports import Reader, Registry
+from router.ports import NO_KEYS, Reader, Registry, Vault
 from router.settings import EMBEDDED, Settings
 
 log = structlog.get_logger("router.store")
@@ -28,11 +32,14 @@ log = structlog.get_logger("router.store")
 COMMAND_PATIENCE_SECONDS: Final = 5.0
 """How long a command waits for a store that does not answer."""
 RETRY_SECONDS: Final = 0.5
+KEYS_CREDENTIAL: Final = "webhook-router.keys"
+"""Name of the systemd credential that stands for `secrets.key_file`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Store:
-    """A store that answers, its clock in step. `reader` and `registry` are what people and programs may use."""
+    """A store that answers, its clock in step. `reader` and `registry` are what people and programs may use,
+    `secret_store` is what the keeper of the keys may."""
 
     database: Database
     url: str
@@ -40,6 +47,9 @@ class Store:
     persistently: Persistent
     reader: Reader
     registry: Registry
+    vault: Vault
+    keys: KeyRecords
+    secret_store: MongoSecrets
 
     def now(self) -> datetime:
         return self.clock.now()
@@ -58,7 +68,9 @@ class Store:
 
 @asynccontextmanager
 async def open_store(settings: Settings, *, patience_seconds: float = COMMAND_PATIENCE_SECONDS) -> AsyncIterator[Store]:
-    """The store, connected and with its indexes. Raises DependencyUnavailable when it does not answer in time."""
+    """The store, connected and with its indexes. Raises DependencyUnavailable when it does not answer in time, and
+    ConfigurationRefused for a key file that cannot be used."""
+    vault = open_vault(settings)
     url, embedded = settings.mongo.url.get_secret_value(), None
     if url == EMBEDDED:
         embedded = await EmbeddedStore.open(settings.data_dir)
@@ -68,7 +80,9 @@ async def open_store(settings: Settings, *, patience_seconds: float = COMMAND_PA
         try:
             await wait_for(lambda: check_connection(database), patience_seconds)
             await ensure_indexes(database)
-            yield await _store(database, url, settings)
+            store = await _store(database, url, settings, vault)
+            await store.keys.register()
+            yield store
         finally:
             await database.close()
     finally:
@@ -76,17 +90,26 @@ async def open_store(settings: Settings, *, patience_seconds: float = COMMAND_PA
             await embedded.close()
 
 
-async def _store(database: Database, url: str, settings: Settings) -> Store:
+def open_vault(settings: Settings) -> Vault:
+    """The keys of the settings, else those that the service manager hands over, else none."""
+    path = settings.secrets.key_file or systemd.credential(KEYS_CREDENTIAL)
+    return read_key_ring(path) if path is not None else NO_KEYS
+
+
+async def _store(database: Database, url: str, settings: Settings, vault: Vault) -> Store:
     clock = StoreClock(database.server_time)
     await clock.sync()
-    country = settings.numbers.default_country
+    persistently = Persistent(StoreHealth())
     return Store(
         database=database,
         url=url,
         clock=clock,
-        persistently=Persistent(StoreHealth()),
-        reader=MongoReader(database, country),
-        registry=MongoRegistry(database),
+        persistently=persistently,
+        reader=MongoReader(database, settings.numbers.default_country, vault),
+        registry=MongoRegistry(database, vault),
+        vault=vault,
+        keys=KeyRecords(database, vault),
+        secret_store=MongoSecrets(database, vault, persistently),
     )
 
 

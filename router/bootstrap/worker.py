@@ -17,6 +17,7 @@ from router.adapters.mongo.dead_letters import MongoDeadLetters
 from router.adapters.mongo.definitions import MongoDefinitions
 from router.adapters.mongo.deliveries import MongoDeliveries
 from router.adapters.mongo.outbox import MongoOutbox
+from router.adapters.mongo.secrets import FirstSight
 from router.adapters.mongo.upkeep import MongoUpkeep
 from router.adapters.rabbitmq.announcements import RabbitAnnouncements
 from router.adapters.rabbitmq.consumer import RabbitSource
@@ -76,7 +77,15 @@ class Worker:
         self.lanes = Lanes(
             convert.lane_limits(settings), is_failing=circuits.is_failing, is_hanging=circuits.is_hanging
         )
-        definitions = MongoDefinitions(store.database, store.persistently, settings.numbers.default_country, owner)
+        self.first_sight = FirstSight(store.secret_store)
+        definitions = MongoDefinitions(
+            store.database,
+            store.persistently,
+            settings.numbers.default_country,
+            owner,
+            vault=store.vault,
+            notice=self.first_sight.notice if store.vault.key_ids else None,
+        )
         self.source = RabbitSource(
             convert.sources(settings), convert.broker(settings), store.clock.now, metrics.acks_lost.inc
         )
@@ -172,7 +181,7 @@ class Worker:
     async def start(self, supervisor: Supervisor) -> None:
         """Start in the order in which each part needs the others: definitions are known before anything is matched."""
         await self.sender.open()
-        supervisor.start([self.follower, self.housekeeping])
+        supervisor.start([self.follower, self.housekeeping, self.first_sight])
         await self.follower.loaded.wait()
         parts: list[Service] = [self.recorder, self.timers, self.deliverer, self.keeper, self.poller, self.ingest]
         supervisor.start(parts)
@@ -212,6 +221,7 @@ class Worker:
 
         async def close() -> None:
             self.follower.stop()
+            self.first_sight.stop()
             self.housekeeping.stop()
             await self.source.close()
             await self.sender.close()

@@ -10,6 +10,7 @@ from router.cli.base import Cli, config_option
 from router.cli.dead_letters import dead_letters
 from router.cli.deliveries import deliveries
 from router.cli.events import events
+from router.cli.sealing import secrets
 from router.cli.service import check_config, completion, demo, openapi, serve
 from router.cli.session import Session
 from router.cli.webhooks import webhooks
@@ -38,6 +39,7 @@ for command in (
     deliveries,
     dead_letters,
     events,
+    secrets,
     openapi,
     completion,
 ):

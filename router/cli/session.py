@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from router.domain.egress import EgressPolicy
-from router.ports import Publisher, Reader, Registry
+from router.ports import Publisher, Reader, Registry, SecretStore
 
 if TYPE_CHECKING:
     from router.settings import Settings
@@ -30,13 +30,16 @@ STORE_PATIENCE_SECONDS: Final = 2.0
 
 
 class Store(Protocol):
-    """What bootstrap opens of the store: reading, managing, and the store's time."""
+    """What bootstrap opens of the store: reading, managing, keeping keys, and the store's time."""
 
     @property
     def reader(self) -> Reader: ...
 
     @property
     def registry(self) -> Registry: ...
+
+    @property
+    def secret_store(self) -> SecretStore: ...
 
     def now(self) -> datetime: ...
 

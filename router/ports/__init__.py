@@ -43,10 +43,11 @@ from router.ports.reading import (
     StoredDeadLetter,
     StoredEvent,
 )
-from router.ports.sealing import Place, Vault
+from router.ports.sealing import NO_KEYS, Place, Resealing, SecretCounts, SecretStore, Vault
 
 __all__ = [
     "EXCHANGE_HEADER",
+    "NO_KEYS",
     "ROUTING_KEY_HEADER",
     "UNDATED",
     "Announcements",
@@ -79,8 +80,11 @@ __all__ = [
     "RawMessage",
     "Reader",
     "Registry",
+    "Resealing",
     "Rest",
     "Result",
+    "SecretCounts",
+    "SecretStore",
     "Sender",
     "Source",
     "StoredAccount",

@@ -16,6 +16,7 @@ from router.settings.sections import (
     NumbersSettings,
     RetentionSettings,
     ScheduleSettings,
+    SecretsSettings,
 )
 from router.settings.values import EMBEDDED
 
@@ -33,6 +34,7 @@ __all__ = [
     "Problem",
     "RetentionSettings",
     "ScheduleSettings",
+    "SecretsSettings",
     "Setting",
     "Settings",
     "SettingsError",

@@ -29,6 +29,7 @@ from router.settings.sections import (
     MongoSettings,
     NumbersSettings,
     RetentionSettings,
+    SecretsSettings,
     SigningSettings,
 )
 
@@ -71,6 +72,8 @@ class Settings(BaseSettings):
     """How phone numbers are read."""
     retention: RetentionSettings = RetentionSettings()
     """How long things are kept."""
+    secrets: SecretsSettings = SecretsSettings()
+    """How the secrets of webhooks are stored."""
     log: LogSettings = LogSettings()
     """What is written to stderr."""
     sources: Sources = DEFAULT_SOURCES

@@ -181,6 +181,26 @@ class RetentionSettings(Section):
         return self
 
 
+def expand_user(value: object) -> object:
+    """`~` as the home folder, which no shell expands in a file or in a unit's environment."""
+    if not isinstance(value, str | Path) or not str(value):
+        return value
+    try:
+        return Path(value).expanduser()
+    except RuntimeError as exc:  # a user without a home
+        raise ValueError("begins with '~', but there is no home folder") from exc
+
+
+DataDir = Annotated[Path, BeforeValidator(expand_user)]
+
+
+class SecretsSettings(Section):
+    """`secrets`: how the secrets of webhooks are stored."""
+
+    key_file: Annotated[Path | None, BeforeValidator(expand_user), NONE_WORD] = None
+    """File with the keys that seal secrets in the store, one line `<key id>:<base64 of 32 bytes>` each; `none`."""
+
+
 LogFormat = Literal["console", "json"]
 LogLevel = Literal["debug", "info", "warning", "error", "critical"]
 
@@ -200,16 +220,3 @@ class LogSettings(Section):
     """`console` for people, `json` for machines, `auto`: console on a terminal, else json."""
     level: Annotated[LogLevel, BeforeValidator(_lower)] = "info"
     """Least level that is written: `debug`, `info`, `warning`, `error` or `critical`."""
-
-
-def expand_user(value: object) -> object:
-    """`~` as the home folder, which no shell expands in a file or in a unit's environment."""
-    if not isinstance(value, str | Path) or not str(value):
-        return value
-    try:
-        return Path(value).expanduser()
-    except RuntimeError as exc:  # a user without a home
-        raise ValueError("begins with '~', but there is no home folder") from exc
-
-
-DataDir = Annotated[Path, BeforeValidator(expand_user)]

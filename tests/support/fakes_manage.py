@@ -21,12 +21,39 @@ from router.ports import (
     MessageProperties,
     Position,
     RawMessage,
+    Resealing,
+    SecretCounts,
     StoredAccount,
     StoredDeadLetter,
     StoredEvent,
 )
 
 NOW = datetime(2025, 3, 11, 9, 14, 7, tzinfo=UTC)
+
+
+@dataclass
+class FakeSecretStore:
+    """Secrets of webhooks with one value each: the id of the key that it is sealed with, None for a plain one."""
+
+    key_ids: Sequence[str] = ()
+    sealed_with: list[str | None] = field(default_factory=list)
+    breaks_after: int | None = None
+    """Webhooks that are sealed before the store goes away."""
+
+    async def count(self) -> SecretCounts:
+        by_key = {key_id: self.sealed_with.count(key_id) for key_id in self.sealed_with if key_id is not None}
+        unopened = sum(count for key_id, count in by_key.items() if key_id not in self.key_ids)
+        return SecretCounts(by_key=by_key, plain=self.sealed_with.count(None), unopened=unopened)
+
+    async def reseal_all(self) -> AsyncIterator[Resealing]:
+        done = Resealing()
+        for index, key_id in enumerate(self.sealed_with):
+            if done.sealed == self.breaks_after:
+                raise DependencyUnavailable("MongoDB did not answer (AutoReconnect)")
+            if key_id in (None, *self.key_ids[1:]):
+                self.sealed_with[index] = self.key_ids[0]
+                done += Resealing(sealed=1)
+                yield done
 
 
 @dataclass
@@ -42,6 +69,7 @@ class FakeStore:
     log: list[tuple[Delivery, bytes | None]] = field(default_factory=list)
     number_keys: dict[DeliveryId, tuple[str, ...]] = field(default_factory=dict)
     letters: dict[str, StoredDeadLetter] = field(default_factory=dict)
+    secret_store: FakeSecretStore = field(default_factory=FakeSecretStore)
     time: datetime = NOW
 
     @property

@@ -1,21 +1,16 @@
-"""The command line where it takes secrets and gives new ones: from files and stdin, shown once."""
+"""Keys on the command line: making them, what they have sealed, and sealing anew."""
 
 from __future__ import annotations
 
 import json
-from datetime import timedelta
+from base64 import b64decode
 from pathlib import Path
 
 import pytest
-import trustme
 
-from router.domain.credentials import BasicAuth, OAuth2Auth
-from router.domain.signing import Secret, SigningKey, parse_secret
-from router.domain.webhook import Webhook, WebhookId
-from tests.support.fakes_manage import NOW
-from tests.support.terminal import ADD, CRM, Terminal, terminal_in
-
-LEAF = trustme.CA().issue_cert("client.example.com", common_name="router")
+from router.adapters.vault import read_key_ring
+from tests.support.fakes_manage import FakeSecretStore
+from tests.support.terminal import Terminal, terminal_in
 
 
 @pytest.fixture(autouse=True)
@@ -23,141 +18,132 @@ def terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Terminal:
     return terminal_in(tmp_path, monkeypatch)
 
 
-def added(terminal: Terminal) -> Webhook:
-    (webhook,) = (each for identity, each in terminal.store.definitions.items() if identity != CRM.id)
-    return webhook
+def given_secrets(terminal: Terminal, *key_ids: str, sealed_with: list[str | None]) -> FakeSecretStore:
+    terminal.store.secret_store = FakeSecretStore(key_ids=key_ids, sealed_with=sealed_with)
+    return terminal.store.secret_store
 
 
-# --- add -------------------------------------------------------------------------------------------
+# --- new keys --------------------------------------------------------------------------------------
 
 
-def test_authentication_comes_from_stdin_and_is_not_shown(terminal: Terminal) -> None:
-    auth = {"type": "basic", "username": "router", "password": "hush"}
+def test_new_keys_make_a_key_file(terminal: Terminal, tmp_path: Path) -> None:
+    lines = [terminal.run("secrets new-key").stdout, terminal.run("secrets new-key --id 2026-11").stdout]
+    path = tmp_path / "keys"
+    path.touch(mode=0o600)
+    path.write_text("".join(lines))
 
-    result = terminal.run(f"{ADD} --auth-file -", stdin=json.dumps(auth).encode())
+    first, second = read_key_ring(path).key_ids
 
-    assert result.exit_code == 0, result.output
-    assert added(terminal).auth == BasicAuth(username="router", password="hush")
-    assert "basic, as router" in result.stdout
-    assert "hush" not in result.output
-
-
-def test_authentication_headers_and_certificate_come_from_files(terminal: Terminal) -> None:
-    auth = {"type": "oauth2", "token_url": "https://x.example/t?k=hush", "client_id": "c", "client_secret": "hush"}
-    Path("auth.json").write_text(json.dumps(auth))
-    Path("headers.json").write_text('{"X-Key": "hush"}')
-    LEAF.cert_chain_pems[0].write_to_path("client.pem")
-    LEAF.private_key_pem.write_to_path("client.key")
-
-    files = "--auth-file auth.json --headers-file headers.json --client-cert client.pem --client-key client.key"
-    result = terminal.run(f"{ADD} {files} --asymmetric")
-
-    assert result.exit_code == 0, result.output
-    webhook = added(terminal)
-    assert isinstance(webhook.auth, OAuth2Auth)
-    assert webhook.headers == (("X-Key", "hush"),)
-    assert webhook.client_certificate is not None
-    assert webhook.signing_key is not None
-    assert webhook.signing_key.public_key in result.stdout
-    assert "oauth2, as c at https://x.example/t" in result.stdout
-    for hidden in ("hush", "PRIVATE", "whsk_"):
-        assert hidden not in result.output
+    assert first.startswith("k2")
+    assert second == "2026-11"
 
 
-@pytest.mark.parametrize(
-    ("options", "stdin", "told"),
-    [
-        ("--auth-file -", b"hush", "--auth-file: the file holds no JSON"),
-        ("--auth-file -", b"\xffhush", "--auth-file: the file holds no JSON"),
-        ("--auth-file -", b'{"type":"bearer","token":"hush hush"}', "--auth-file: token must be"),
-        (
-            "--auth-file - --header Authorization=x",
-            b'{"type":"bearer","token":"hush"}',
-            "--auth-file: cannot be beside",
-        ),
-        ("--headers-file -", b'["hush"]', "--header: must be an object"),
-        ("--headers-file - --header A=b", b"{}", "exclude each other"),
-        ("--client-cert -", b"hush", "--client-cert and --client-key go together"),
-        ("--client-key -", b"hush", "--client-cert and --client-key go together"),
-        ("--auth-file nowhere.json", b"", "nowhere.json"),
-    ],
-)
-def test_what_is_wrong_names_the_option_and_quotes_no_secret(
-    options: str, stdin: bytes, told: str, terminal: Terminal
-) -> None:
-    result = terminal.run(f"{ADD} {options}", stdin=stdin)
+def test_no_two_new_keys_are_alike(terminal: Terminal) -> None:
+    keys = [terminal.data("secrets new-key --id a")["key"] for _ in range(20)]
+
+    assert len({b64decode(key) for key in keys}) == 20
+
+
+@pytest.mark.parametrize("key_id", ["", "k:1", "-x", "x" * 65])
+def test_an_id_that_is_none_is_refused(key_id: str, terminal: Terminal) -> None:
+    result = terminal.run(f"secrets new-key --id '{key_id}'")
 
     assert result.exit_code == 64
-    assert told in " ".join(result.stderr.split())
-    assert "hush" not in result.output
+    assert "--id must be 1 to 64 letters" in result.stderr
 
 
-# --- rotate-secret ---------------------------------------------------------------------------------
+def test_help_says_how_the_line_gets_into_the_file(terminal: Terminal) -> None:
+    told = " ".join(terminal.run("secrets new-key --help").stdout.split())
+
+    for words in ("umask 077", "chmod 0400", "> /etc/webhook-router/keys", "a new one is put above the others"):
+        assert words in told
 
 
-def rotated(terminal: Terminal) -> Webhook:
-    return terminal.store.definitions[WebhookId("wh_crm")]
+# --- status ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("option", "overlap"),
-    [("", timedelta(days=1)), ("--overlap 90s", timedelta(seconds=90)), ("--overlap 30d", timedelta(days=30))],
-)
-def test_a_new_secret_is_shown_once_and_the_old_one_ends(option: str, overlap: timedelta, terminal: Terminal) -> None:
-    terminal.store.definitions[CRM.id] = with_secret()
+def test_status_counts_by_key(terminal: Terminal) -> None:
+    given_secrets(terminal, "k2", "k1", sealed_with=["k2", "k1", "k1", "k0", None])
 
-    shown = terminal.data(f"webhooks rotate-secret wh_crm {option}")
-
-    assert rotated(terminal).secrets == (Secret(parse_secret(shown["secret"])), Secret(b"old", NOW + overlap))
-    assert shown["secret"] not in terminal.run("webhooks show wh_crm").output
-
-
-def test_an_overlap_of_nothing_ends_the_old_secret_now(terminal: Terminal) -> None:
-    terminal.store.definitions[CRM.id] = with_secret()
-
-    result = terminal.run("webhooks rotate-secret wh_crm --overlap 0s")
-
-    assert result.exit_code == 0, result.output
-    assert len(rotated(terminal).secrets) == 1
-    assert "whsec_" in result.stdout
-    assert "shown this once" in result.stderr
-
-
-def test_the_ed25519_key_is_renewed_and_its_public_key_shown(terminal: Terminal) -> None:
-    terminal.store.definitions[CRM.id] = with_secret()
-
-    result = terminal.run("webhooks rotate-secret wh_crm --asymmetric")
-
-    assert result.exit_code == 0, result.output
-    key = rotated(terminal).signing_key
-    assert isinstance(key, SigningKey)
-    assert key.public_key in result.stdout
-    assert rotated(terminal).secrets == (Secret(b"old"),)
+    assert terminal.data("secrets status") == {
+        "active": "k2",
+        "keys": [
+            {"id": "k2", "values": 1, "in_key_file": True},
+            {"id": "k1", "values": 2, "in_key_file": True},
+            {"id": "k0", "values": 1, "in_key_file": False},
+        ],
+        "plain": 1,
+        "unopened": 1,
+    }
+    shown = terminal.run("secrets status")
+    assert [line.split(maxsplit=2) for line in shown.stdout.splitlines()[1:]] == [
+        ["k2", "1", "seals"],
+        ["k1", "2", "opens"],
+        ["k0", "1", "not in the key file"],
+        ["-", "1", "not sealed"],
+    ]
+    assert "1 secret value cannot be opened" in shown.stderr
 
 
-@pytest.mark.parametrize(
-    ("options", "exit_code", "told"),
-    [
-        ("wh_crm --overlap soon", 64, "is no duration"),
-        ("wh_crm --overlap 31d", 64, "--overlap: must be"),
-        ("wh_crm --asymmetric --overlap 1h", 64, "--overlap goes with a secret"),
-        ("wh_nobody", 1, "there is no webhook"),
-    ],
-)
-def test_what_cannot_be_rotated(options: str, exit_code: int, told: str, terminal: Terminal) -> None:
-    result = terminal.run(f"webhooks rotate-secret {options}")
+def test_status_without_a_key_counts_what_is_plain(terminal: Terminal) -> None:
+    given_secrets(terminal, sealed_with=[None, None])
 
-    assert result.exit_code == exit_code
-    assert told in " ".join(result.stderr.split())
+    assert terminal.data("secrets status") == {"active": None, "keys": [], "plain": 2, "unopened": 0}
 
 
-def with_secret() -> Webhook:
-    return Webhook(
-        id=CRM.id,
-        account_id=CRM.account_id,
-        name=CRM.name,
-        url=CRM.url,
-        event_type=CRM.event_type,
-        enabled=True,
-        secrets=(Secret(b"old"),),
-    )
+# --- rotate ----------------------------------------------------------------------------------------
+
+
+def test_rotate_seals_everything_with_the_first_key_and_is_then_done(terminal: Terminal) -> None:
+    given = given_secrets(terminal, "k2", "k1", sealed_with=["k2", "k1", None])
+
+    first = terminal.run("secrets rotate")
+
+    assert first.exit_code == 0
+    assert first.stdout == ""
+    assert first.stderr.splitlines() == [
+        "2 secret values to seal with key k2.",
+        "Secrets of 2 webhooks sealed; 0 secret values left.",
+    ]
+    assert given.sealed_with == ["k2", "k2", "k2"]
+    assert terminal.data("secrets rotate") == {"count": 0, "dry_run": False, "webhooks": 0, "left": 0, "unopened": 0}
+
+
+def test_a_dry_run_counts_and_does_nothing(terminal: Terminal) -> None:
+    given = given_secrets(terminal, "k2", "k1", sealed_with=["k2", "k1", None])
+
+    outcome = terminal.data("secrets rotate --dry-run")
+
+    assert outcome == {"count": 2, "dry_run": True, "webhooks": 0, "left": 2, "unopened": 0}
+    assert given.sealed_with == ["k2", "k1", None]
+
+
+def test_what_no_key_opens_is_left_and_makes_it_fail(terminal: Terminal) -> None:
+    given_secrets(terminal, "k2", sealed_with=["k0", None])
+
+    result = terminal.run("secrets rotate --json")
+
+    assert result.exit_code == 1
+    assert json.loads(result.stdout) == {"count": 2, "dry_run": False, "webhooks": 1, "left": 1, "unopened": 1}
+    assert "1 secret value cannot be opened" in result.stderr
+
+
+def test_a_store_that_goes_away_ends_it_with_what_was_done(terminal: Terminal) -> None:
+    given = given_secrets(terminal, "k2", "k1", sealed_with=["k1", "k1", "k1"])
+    given.breaks_after = 2
+
+    result = terminal.run("secrets rotate")
+
+    assert result.exit_code == 69
+    assert "2 webhooks were done before this; run it again for the rest" in result.stderr
+    given.breaks_after = None
+    assert terminal.data("secrets rotate")["left"] == 0
+
+
+def test_without_a_key_nothing_can_be_rotated(terminal: Terminal) -> None:
+    given_secrets(terminal, sealed_with=[None])
+
+    result = terminal.run("secrets rotate")
+
+    assert result.exit_code == 78
+    assert "there is no key file (secrets.key_file)" in result.stderr

@@ -8,7 +8,7 @@ stream ends in a full reload. Servers without change streams are polled.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from datetime import datetime
 from functools import partial
@@ -21,15 +21,18 @@ from bson.raw_bson import RawBSONDocument
 from pymongo import UpdateOne
 from pymongo.errors import OperationFailure, PyMongoError
 
+from router.adapters.mongo.documents import StoredDocument
 from router.adapters.mongo.driver import MAX_READ_TIME_MS, Database
 from router.adapters.mongo.indexes import ACCOUNTS, WEBHOOK_HEALTH, WEBHOOKS
 from router.adapters.mongo.outbox import webhook_entry
 from router.adapters.mongo.resilience import DUPLICATE_KEY, FIRST_WAIT_SECONDS, Persistent
+from router.adapters.mongo.sealing import secrets_in
 from router.adapters.mongo.webhooks import LIFTED, parse_webhook, with_health
 from router.domain.announcement import RecoveredFrom, WebhookAnnouncement
 from router.domain.event import AccountId
+from router.domain.sealed import is_sealed
 from router.domain.webhook import Suspension, Webhook, WebhookId
-from router.ports import DefinitionChange, DefinitionSnapshot
+from router.ports import NO_KEYS, DefinitionChange, DefinitionSnapshot, Vault
 
 log = structlog.get_logger("router.definitions")
 
@@ -105,9 +108,18 @@ async def _read(stream: Any, changed: _Changed) -> None:
 
 class MongoDefinitions:
     """The definitions in one database. Numbers in restrictions are read as dialled in `country`; `owner` names the
-    worker in what it puts into the outbox."""
+    worker in what it puts into the outbox. `notice` is told the `_id` of each definition that has a plain secret."""
 
-    def __init__(self, database: Database, persistently: Persistent, country: str, owner: str = "") -> None:
+    def __init__(
+        self,
+        database: Database,
+        persistently: Persistent,
+        country: str,
+        owner: str = "",
+        *,
+        vault: Vault = NO_KEYS,
+        notice: Callable[[Any], None] | None = None,
+    ) -> None:
         self._database = database
         self._accounts = database[ACCOUNTS]
         self._webhooks = database[WEBHOOKS]
@@ -115,6 +127,8 @@ class MongoDefinitions:
         self._persistently = persistently
         self._country = country
         self._owner = owner
+        self._vault = vault
+        self._notice = notice
         # By digest of the raw document: a reload parses only what changed since the last one.
         self._parsed: dict[bytes, Webhook] = {}
 
@@ -178,8 +192,7 @@ class MongoDefinitions:
         count = 0
         async for document in raw_webhooks.find():
             digest = blake2b(document.raw, digest_size=16).digest()
-            known = self._parsed.get(digest)
-            parsed[digest] = known or parse_webhook(document, self._country)
+            parsed[digest] = self._parsed.get(digest) or self._parse(document)
             count += 1
             if count % RELOAD_STEP == 0:
                 await asyncio.sleep(0)
@@ -214,9 +227,14 @@ class MongoDefinitions:
     async def _read_webhooks(self, keys: Sequence[Any]) -> list[Webhook]:
         health = {document["_id"]: document async for document in self._health.find({"_id": {"$in": keys}})}
         return [
-            with_health(parse_webhook(document, self._country), health.get(document["_id"]))
+            with_health(self._parse(document), health.get(document["_id"]))
             async for document in self._webhooks.find({"_id": {"$in": keys}})
         ]
+
+    def _parse(self, document: StoredDocument) -> Webhook:
+        if self._notice is not None and any(not is_sealed(text) for _, text in secrets_in(document)):
+            self._notice(document["_id"])
+        return parse_webhook(document, self._country, self._vault)
 
     async def fetch(self, webhook_id: WebhookId) -> Webhook | None:
         found = await self._persistently(lambda: self._read_webhooks([webhook_id]))

@@ -17,6 +17,7 @@ EVENTS: Final = "events"
 DELIVERIES: Final = "deliveries"
 DEAD_LETTERS: Final = "dead_letters"
 PUBLISHER_CLOCKS: Final = "publisher_clocks"
+SEALING_KEYS: Final = "sealing_keys"
 
 OUTBOX_INDEX: Final = "announce"
 

@@ -25,6 +25,7 @@ from router.adapters.mongo.documents import (
 )
 from router.adapters.mongo.driver import MAX_READ_TIME_MS, Database
 from router.adapters.mongo.indexes import ACCOUNTS, DEAD_LETTERS, DELIVERIES, EVENTS, WEBHOOK_HEALTH, WEBHOOKS
+from router.adapters.mongo.sealing import SEALED_FIELDS
 from router.adapters.mongo.webhooks import parse_webhook, spellings, with_health
 from router.domain.delivery import Delivery, DeliveryId, DeliveryStatus, delivery_id
 from router.domain.errors import DependencyUnavailable
@@ -32,6 +33,7 @@ from router.domain.event import AccountId, EventKey, EventType, event_key
 from router.domain.matching import Verdict
 from router.domain.webhook import Webhook, WebhookId
 from router.ports import (
+    NO_KEYS,
     UNDATED,
     DeliveryCounts,
     DeliveryFilter,
@@ -39,6 +41,7 @@ from router.ports import (
     StoredAccount,
     StoredDeadLetter,
     StoredEvent,
+    Vault,
 )
 
 MAX_CONCURRENT_READS: Final = 4
@@ -60,8 +63,8 @@ _DELIVERY_FIELDS: Final[Document] = dict.fromkeys(
 _LISTED_DELIVERY_FIELDS: Final[Document] = _DELIVERY_FIELDS | {"attempts": {"$slice": -LISTED_ATTEMPTS}}
 _WEBHOOK_FIELDS: Final[Document] = dict.fromkeys(
     (
-        *("account_id", "name", "url", "event_type", "enabled", "restrict_to", "secret", "signing_key"),
-        *("headers", "auth", "client_certificate", "created_at", "updated_at"),
+        *("account_id", "name", "url", "event_type", "enabled", "restrict_to", "created_at", "updated_at"),
+        *SEALED_FIELDS,
     ),
     1,
 )
@@ -137,9 +140,10 @@ class MongoReader:
     Every method raises DependencyUnavailable where the database does not answer in time.
     """
 
-    def __init__(self, database: Database, country: str) -> None:
+    def __init__(self, database: Database, country: str, vault: Vault = NO_KEYS) -> None:
         self._database = database
         self._country = country
+        self._vault = vault
         self._slots = asyncio.Semaphore(MAX_CONCURRENT_READS)
 
     # --- definitions ---
@@ -189,7 +193,7 @@ class MongoReader:
         if not ids:
             return {}
         documents = await self._find(WEBHOOKS, {"_id": {"$in": list(ids)}}, _WEBHOOK_FIELDS, limit=len(ids))
-        webhooks = [parse_webhook(document, self._country) for document in documents]
+        webhooks = [parse_webhook(document, self._country, self._vault) for document in documents]
         keys = [webhook.id for webhook in webhooks]
         records = await self._find(WEBHOOK_HEALTH, {"_id": {"$in": keys}}, limit=len(ids)) if keys else []
         health = {record["_id"]: record for record in records}

@@ -16,20 +16,23 @@ from pymongo.errors import DuplicateKeyError, OperationFailure, PyMongoError
 from router.adapters.mongo.documents import Document
 from router.adapters.mongo.driver import MAX_READ_TIME_MS, Database, is_transient
 from router.adapters.mongo.indexes import ACCOUNTS, DEAD_LETTERS, WEBHOOK_HEALTH, WEBHOOKS
+from router.adapters.mongo.sealing import opened, sealed
 from router.adapters.mongo.webhooks import LIFTED, rotated_secret, spellings, webhook_document
 from router.domain.errors import ConfigurationRefused, Conflict, DependencyUnavailable, InvalidInput
 from router.domain.event import AccountId
 from router.domain.signing import SigningKey, format_signing_key
 from router.domain.webhook import Webhook, WebhookId
+from router.ports import NO_KEYS, Vault
 
 MAX_ROTATION_TRIES: Final = 5
 """Each lost one was somebody else's rotation."""
 
 
 class MongoRegistry:
-    """The definitions and dead letters of one database, for whoever manages them."""
+    """The definitions and dead letters of one database, for whoever manages them. Secrets are written sealed."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, vault: Vault = NO_KEYS) -> None:
+        self._vault = vault
         self._accounts = database[ACCOUNTS]
         self._webhooks = database[WEBHOOKS]
         self._health = database[WEBHOOK_HEALTH]
@@ -45,9 +48,10 @@ class MongoRegistry:
 
     async def add_webhook(self, webhook: Webhook, secret: str | None) -> None:
         document = webhook_document(webhook, secret)
+        to_store = sealed(document, self._vault)
         async with _store_errors():
             try:
-                await self._webhooks.insert_one(document)
+                await self._webhooks.insert_one(to_store)
             except DuplicateKeyError:
                 if not await self._is_stored(document):
                     raise InvalidInput("id", f"{webhook.id} is taken by another webhook") from None
@@ -56,8 +60,10 @@ class MongoRegistry:
 
     async def _is_stored(self, document: Document) -> bool:
         """Whether this very definition is there: then adding it is a repetition after a lost reply."""
-        same = {key: document.get(key) for key in ("_id", "created_at", "secret")}
-        return bool(await self._webhooks.count_documents(same, limit=1, maxTimeMS=MAX_READ_TIME_MS))
+        same = {key: document[key] for key in ("_id", "created_at", "account_id")}
+        stored = await self._webhooks.find_one(same, max_time_ms=MAX_READ_TIME_MS)
+        # The same secret sealed twice does not look the same.
+        return stored is not None and opened(stored, self._vault)[0].get("secret") == document.get("secret")
 
     async def set_enabled(self, webhook_id: WebhookId, *, enabled: bool, at: datetime) -> bool:
         update = {"$set": {"enabled": enabled, "updated_at": at}}
@@ -68,24 +74,41 @@ class MongoRegistry:
     async def rotate_secret(self, webhook_id: WebhookId, secret: str, *, at: datetime, overlap: timedelta) -> bool:
         async with _store_errors():
             for _ in range(MAX_ROTATION_TRIES):
-                document = await self._webhooks.find_one(
-                    {"_id": {"$in": spellings(webhook_id)}}, {"secret": 1}, max_time_ms=MAX_READ_TIME_MS
-                )
+                document = await self._find(webhook_id, "secret")
                 if document is None:
                     return False
                 stored = document.get("secret")
                 unchanged = {"_id": document["_id"], "secret": _exactly(stored)}
-                entries = rotated_secret(stored, secret, now=at, overlap=overlap)
+                entries = rotated_secret(stored, self._sealed(document, "secret", secret), now=at, overlap=overlap)
                 result = await self._webhooks.update_one(unchanged, {"$set": {"secret": entries, "updated_at": at}})
                 if result.matched_count:
                     return True
         raise Conflict(f"the secret of {webhook_id} is being changed by others; look at it, and try again")
 
     async def set_signing_key(self, webhook_id: WebhookId, key: SigningKey, *, at: datetime) -> bool:
-        update = {"$set": {"signing_key": format_signing_key(key), "updated_at": at}}
         async with _store_errors():
-            result = await self._webhooks.update_one({"_id": {"$in": spellings(webhook_id)}}, update)
+            document = await self._find(webhook_id)
+            if document is None:
+                return False
+            text = self._sealed(document, "signing_key", format_signing_key(key))
+            # Sealed for this account: should the back office move the webhook meanwhile, nothing is written.
+            same = {"_id": document["_id"], "account_id": document.get("account_id")}
+            result = await self._webhooks.update_one(same, {"$set": {"signing_key": text, "updated_at": at}})
         return bool(result.matched_count)
+
+    async def _find(self, webhook_id: WebhookId, *fields: str) -> Document | None:
+        found: Document | None = await self._webhooks.find_one(
+            {"_id": {"$in": spellings(webhook_id)}},
+            dict.fromkeys(("account_id", *fields), 1),
+            max_time_ms=MAX_READ_TIME_MS,
+        )
+        return found
+
+    def _sealed(self, document: Document, field: str, text: str) -> str:
+        """`text` as it is to be stored in `field` of the webhook that `document` is of."""
+        of = {"_id": document["_id"], "account_id": document.get("account_id")}
+        written: str = sealed({**of, field: text}, self._vault)[field]
+        return written
 
     async def unsuspend(self, webhook_id: WebhookId) -> bool:
         # The router leaves an empty record behind when a webhook recovers: that was no suspension.

@@ -11,6 +11,7 @@ from typing import Any, Final, assert_never
 from bson import ObjectId
 
 from router.adapters.mongo.documents import Document, StoredDocument, optional_utc, utc
+from router.adapters.mongo.sealing import opened
 from router.domain.credentials import Auth, BasicAuth, BearerAuth, ClientCertificate, OAuth2Auth
 from router.domain.definition import RawDefinition, read_definition
 from router.domain.signing import format_signing_key, read_entries, rotate
@@ -22,6 +23,7 @@ from router.domain.webhook import (
     Webhook,
     WebhookId,
 )
+from router.ports import NO_KEYS, Vault
 
 _INT64_MAX: Final = 2**63 - 1
 LIFTED: Final = "recovering"
@@ -38,10 +40,11 @@ def spellings(identity: str) -> list[Any]:
     return found
 
 
-def parse_webhook(document: StoredDocument, country: str) -> Webhook:
+def parse_webhook(stored: StoredDocument, country: str, vault: Vault = NO_KEYS) -> Webhook:
     """A definition from its document. Never raises: what is wrong becomes the webhook's `problem`."""
+    document, shut = opened(stored, vault)
     definition = read_definition(_raw_definition(document), country)
-    problems = [str(problem) for problem in definition.problems]
+    problems = [str(problem) for problem in (*shut, *definition.problems)]
     if not isinstance(document["_id"], str):
         problems.insert(0, "_id: must be a string")
     return Webhook(
