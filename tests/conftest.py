@@ -7,7 +7,16 @@ import pytest
 import pytest_asyncio
 
 from router.adapters.embedded.broker import RabbitNode
+from tests.support.canaries import leaks_below
 from tests.support.servers import Broker, own_vhost, running_broker, running_store, unique
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_log_tells(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """When all servers have ended, no log file that the session left may hold anything of a customer."""
+    yield
+    leaks = leaks_below(tmp_path_factory.getbasetemp())
+    assert not leaks, "in the logs of this session:\n" + "\n".join(leaks)
 
 
 @pytest.fixture(scope="session")

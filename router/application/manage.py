@@ -13,6 +13,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
 
+from router.application.audit import Auditor
+from router.domain.audit import AuditAction
 from router.domain.definition import (
     RawDefinition,
     check_account_id,
@@ -95,6 +97,7 @@ async def add_webhook(
     egress: EgressPolicy,
     randomness: Randomness,
     now: datetime,
+    audit: Auditor,
 ) -> NewWebhook:
     """Store a new webhook with a secret of its own; its numbers are read as dialled in `country`.
 
@@ -105,6 +108,7 @@ async def add_webhook(
     webhook = _webhook_from(draft, key, country=country, egress=egress, randomness=randomness, now=now)
     new = NewWebhook(webhook=webhook, secret=format_secret(key))
 
+    await audit.note(AuditAction.WEBHOOK_CREATED, account_id=webhook.account_id, target=webhook.id)
     await registry.add_webhook(new.webhook, new.secret)
     return new
 
@@ -197,6 +201,7 @@ async def requeue_dead_letter(
     *,
     queue_of_source: Mapping[str, str],
     now: datetime,
+    audit: Auditor,
 ) -> StoredDeadLetter | None:
     """Send a dead letter, byte for byte and with its properties, to the queue that it came from.
 
@@ -210,9 +215,12 @@ async def requeue_dead_letter(
     queue = queue_of_source.get(letter.source)
     if queue is None:
         raise InvalidInput("source", f"the configuration has no source {letter.source!r}, so no queue is known")
-    if letter.raw is None or len(letter.raw.body) < letter.size:
+    if letter.raw is None:
+        raise InvalidInput("body", "it is gone: retention.payload_days is over, or it was erased")
+    if len(letter.raw.body) < letter.size:
         raise InvalidInput("body", "only its beginning was kept; the publisher has to send it again")
 
+    await audit.note(AuditAction.DEAD_LETTER_REQUEUED, target=letter_id, source=letter.source)
     # Published first: a crash in between leaves a letter that looks as if it had not been requeued. Requeued
     # twice, it is one event still, by its id; marked first, it would be lost.
     raw = letter.raw
@@ -256,6 +264,7 @@ async def publish_event(
     routes: Sequence[Route],
     body: bytes,
     *,
+    audit: Auditor,
     source: str | None = None,
     event_type: str | None = None,
     routing_key: str | None = None,
@@ -282,6 +291,13 @@ async def publish_event(
     )
     properties = MessageProperties(content_type="application/json", type=wanted_type.value if wanted_type else None)
 
+    await audit.note(
+        AuditAction.EVENT_PUBLISHED,
+        account_id=published.account_id,
+        target=published.event_id,
+        source=published.source,
+        size=published.size,
+    )
     await publisher.publish(
         exchange=published.exchange, routing_key=published.routing_key, body=body, properties=properties
     )

@@ -19,6 +19,9 @@ from router.domain.matching import Verdict
 from router.domain.webhook import Webhook, WebhookId, WebhookState
 from router.ports import (
     UNDATED,
+    AuditFilter,
+    AuditReader,
+    AuditRecord,
     DeliveryCounts,
     DeliveryFilter,
     Position,
@@ -285,3 +288,15 @@ async def _reports(reader: Reader, events: Sequence[StoredEvent]) -> list[EventR
         ]
         reports.append(EventReport(event=event, trace=trace))
     return reports
+
+
+# --- the audit trail -------------------------------------------------------------------------------
+
+
+async def list_audit(reader: AuditReader, where: AuditFilter, request: PageRequest) -> Page[AuditRecord]:
+    return await _page(
+        request,
+        fetch=lambda after, limit: reader.entries(where, after=after, limit=limit),
+        count=lambda: reader.count_entries(where),
+        position=lambda record: Position(at=record.entry.at, id=record.id),
+    )

@@ -118,5 +118,5 @@ class LeaseKeeper:
         at = time.monotonic()
         claims = self._lanes.to_renew(now=at)
         if claims:
-            await self._deliveries.renew(claims)
-            self._lanes.renewed(claims, at=at)
+            # What is not ours any more is left to run out: it is not sent, also where its event was erased.
+            self._lanes.renewed(await self._deliveries.renew(claims), at=at)

@@ -104,8 +104,8 @@ class Housekeeping:
     async def _sweep(self) -> None:
         if self._upkeep is not None:
             forgotten = await self._upkeep.forget_payloads(self._clock.now())
-            if forgotten:
-                log.info("payloads_forgotten", events=forgotten)
+            if forgotten.events or forgotten.dead_letters:
+                log.info("payloads_forgotten", events=forgotten.events, dead_letters=forgotten.dead_letters)
 
     async def _pulse(self) -> bool:
         self.pulses += 1

@@ -17,6 +17,7 @@ from router.domain.fields import Path, parse_path
 from router.domain.retry import Schedule
 from router.settings import ScheduleSettings, Settings, SourceSettings
 from router.settings.ports import DEFAULT_DENY_PORTS
+from router.telemetry.pseudonyms import Pseudonyms
 
 
 def schedules(settings: Settings) -> dict[EventType, Schedule]:
@@ -92,6 +93,15 @@ def retention(settings: Settings) -> Retention:
     return Retention(
         payload=timedelta(days=settings.retention.payload_days), log=timedelta(days=settings.retention.log_days)
     )
+
+
+def audit_retention(settings: Settings) -> timedelta:
+    return timedelta(days=settings.retention.audit_days)
+
+
+def pseudonyms(settings: Settings) -> Pseudonyms:
+    key = settings.log.hash_key
+    return Pseudonyms(key.get_secret_value() if key else None, settings.numbers.default_country)
 
 
 def broker(settings: Settings) -> BrokerConfig:

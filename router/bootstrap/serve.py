@@ -76,7 +76,7 @@ class Readiness:
 def serve(settings: Settings, *, role: str, workers: int) -> int:
     """Run `all`, `worker` or `api` until a signal. Returns the exit code of the contract."""
     log_format = settings.log.format or ("console" if sys.stderr.isatty() else "json")
-    configure_logging(format=log_format, level=settings.log.level)
+    configure_logging(format=log_format, level=settings.log.level, pseudonyms=convert.pseudonyms(settings))
     return uvloop.run(_Daemon(settings, role, workers).run())
 
 
@@ -164,6 +164,7 @@ class _Daemon:
         app = build_app(
             reader=store.reader,
             registry=store.registry,
+            audit=store.audit,
             publisher=OccasionalPublisher(convert.broker(self._settings)),
             queue_of_source={source.name: source.queue for source in self._settings.sources},
             now=store.now,
@@ -191,7 +192,11 @@ class _Daemon:
 
     async def _start_processes(self, store: Store, supervisor: Supervisor) -> None:
         # The store's real address: an embedded server is ours, and the children only connect to it.
-        processes = WorkerProcesses(self._workers, ["serve", "--role", "worker"], {"ROUTER_MONGO__URL": store.url})
+        environment = {"ROUTER_MONGO__URL": store.url}
+        if self._settings.log.hash_key is None:
+            # One for all of them: a number has one name in the log of one start.
+            environment["ROUTER_LOG__HASH_KEY"] = secrets.token_hex(32)
+        processes = WorkerProcesses(self._workers, ["serve", "--role", "worker"], environment)
         self._readiness.processes = processes
         await processes.start()
         supervisor.start([processes])

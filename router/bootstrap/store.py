@@ -15,16 +15,19 @@ import structlog
 from router.adapters import systemd
 from router.adapters.clock import StoreClock
 from router.adapters.embedded.store import EmbeddedStore
+from router.adapters.mongo.audit import MongoAuditTrail
 from router.adapters.mongo.driver import Database, check_connection, open_database
 from router.adapters.mongo.indexes import ensure_indexes
 from router.adapters.mongo.keys import KeyRecords
+from router.adapters.mongo.privacy import MongoPrivacy
 from router.adapters.mongo.reader import MongoReader
 from router.adapters.mongo.registry import MongoRegistry
 from router.adapters.mongo.resilience import Persistent, StoreHealth
 from router.adapters.mongo.secrets import MongoSecrets
 from router.adapters.vault import read_key_ring
+from router.bootstrap import convert
 from router.domain.errors import DependencyUnavailable
-from router.ports import NO_KEYS, Reader, Registry, Vault
+from router.ports import NO_KEYS, AuditLog, PrivacyStore, Reader, Registry, Vault
 from router.settings import EMBEDDED, Settings
 
 log = structlog.get_logger("router.store")
@@ -50,6 +53,8 @@ class Store:
     vault: Vault
     keys: KeyRecords
     secret_store: MongoSecrets
+    audit: AuditLog
+    privacy: PrivacyStore
 
     def now(self) -> datetime:
         return self.clock.now()
@@ -110,6 +115,8 @@ async def _store(database: Database, url: str, settings: Settings, vault: Vault)
         vault=vault,
         keys=KeyRecords(database, vault),
         secret_store=MongoSecrets(database, vault, persistently),
+        privacy=MongoPrivacy(database, settings.numbers.default_country, convert.retention(settings).log),
+        audit=MongoAuditTrail(database, convert.audit_retention(settings)),
     )
 
 

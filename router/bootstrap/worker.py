@@ -136,7 +136,7 @@ class Worker:
         self.ingest = Ingest(
             source=self.source,
             deliveries=self.deliveries,
-            dead_letters=MongoDeadLetters(store.database, store.persistently, convert.retention(settings).log),
+            dead_letters=MongoDeadLetters(store.database, store.persistently, convert.retention(settings)),
             book=self.book,
             lanes=self.lanes,
             recorder=self.recorder,

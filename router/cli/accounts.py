@@ -10,7 +10,8 @@ from router.application import manage, queries
 from router.cli import output, views
 from router.cli.base import Group
 from router.cli.options import json_option, usage_error
-from router.cli.session import Session, Store
+from router.cli.session import Session, Store, auditor
+from router.domain.audit import AuditAction
 from router.domain.errors import InvalidInput
 from router.domain.event import AccountId
 from router.ports import StoredAccount
@@ -47,6 +48,10 @@ def disable(session: Session, /, *, account_id: str, as_json: bool) -> None:
 
 def _switch(session: Session, account_id: str, *, enabled: bool, as_json: bool) -> None:
     async def work(store: Store, _: Settings) -> StoredAccount:
+        audit = auditor(store)
+        await audit.note(
+            AuditAction.ACCOUNT_SWITCHED, account_id=account_id, target=account_id, webhooks_enabled=enabled
+        )
         return await manage.set_account(store.registry, account_id, webhooks_enabled=enabled)
 
     try:

@@ -6,10 +6,12 @@ import click
 
 from router import __version__
 from router.cli.accounts import accounts
+from router.cli.audit import audit
 from router.cli.base import Cli, config_option
 from router.cli.dead_letters import dead_letters
 from router.cli.deliveries import deliveries
 from router.cli.events import events
+from router.cli.privacy import privacy
 from router.cli.sealing import secrets
 from router.cli.service import check_config, completion, demo, openapi, serve
 from router.cli.session import Session
@@ -40,6 +42,8 @@ for command in (
     dead_letters,
     events,
     secrets,
+    audit,
+    privacy,
     openapi,
     completion,
 ):

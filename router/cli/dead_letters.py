@@ -14,7 +14,8 @@ from router.cli import output, views
 from router.cli.base import CommandFailedError, ExitCode, Group
 from router.cli.listing import Listing, paging_options, print_pages
 from router.cli.options import REASONS, json_option
-from router.cli.session import Session, Store
+from router.cli.session import Session, Store, auditor
+from router.domain.audit import AuditAction
 from router.domain.errors import DependencyUnavailable, InvalidInput
 from router.ports import StoredDeadLetter
 
@@ -44,7 +45,10 @@ def list_(session: Session, /, *, as_json: bool, **paging: Any) -> None:
     )
 
     async def fetch(store: Store, request: PageRequest, _: Settings) -> queries.Page[StoredDeadLetter]:
-        return await queries.list_dead_letters(store.reader, request)
+        page = await queries.list_dead_letters(store.reader, request)
+        if page.items and as_json:  # each shows the beginning of its message
+            await auditor(store).note(AuditAction.DEAD_LETTER_REVEALED, listed=len(page.items))
+        return page
 
     print_pages(session, fetch, listing, **paging)
 
@@ -64,7 +68,10 @@ def show(session: Session, /, *, letter_id: str, as_json: bool) -> None:
     """Show one dead letter with its body, which is base64 in the JSON."""
 
     async def work(store: Store, _: Settings) -> StoredDeadLetter | None:
-        return await store.reader.dead_letter(letter_id)
+        letter = await store.reader.dead_letter(letter_id)
+        if letter is not None:
+            await auditor(store).note(AuditAction.DEAD_LETTER_REVEALED, target=letter.id)
+        return letter
 
     letter = session.with_store(work)
     if letter is None:
@@ -85,8 +92,11 @@ def show(session: Session, /, *, letter_id: str, as_json: bool) -> None:
             ("requeued", letter.requeued_at),
         ]
     )
-    click.echo("\nbody")
-    click.echo(output.harmless(letter.raw.body.decode("utf-8", "replace") if letter.raw else "", keep="\n\t\r"))
+    if letter.raw is None:
+        click.echo("\nbody  gone: retention.payload_days says how long bodies are kept")
+    else:
+        click.echo("\nbody")
+        click.echo(output.harmless(letter.raw.body.decode("utf-8", "replace"), keep="\n\t\r"))
 
 
 def _not_found(letter_id: str) -> CommandFailedError:
@@ -190,6 +200,7 @@ async def _requeue_all(session: Session, store: Store, settings: Settings, outco
                     letter_id,
                     queue_of_source=queue_of_source,
                     now=store.now(),
+                    audit=auditor(store),
                 )
             except InvalidInput as error:
                 outcome.failed[letter_id] = str(error)

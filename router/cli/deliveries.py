@@ -15,7 +15,8 @@ from router.cli import output, views
 from router.cli.base import CommandFailedError, Group
 from router.cli.listing import Listing, paging_options, print_pages
 from router.cli.options import EVENT_TYPES, STATUSES, json_option, parse_moment
-from router.cli.session import Session, Store
+from router.cli.session import Session, Store, auditor
+from router.domain.audit import AuditAction
 from router.domain.delivery import Attempt, Delivery, DeliveryId, DeliveryStatus
 from router.domain.event import AccountId, EventType
 from router.domain.numbers import search_prefix
@@ -175,7 +176,11 @@ def show(session: Session, /, *, delivery_id: str, only_payload: bool, as_json: 
         raise click.UsageError("--payload and --json exclude each other", click.get_current_context())
 
     async def work(store: Store, _: Settings) -> tuple[Delivery, bytes | None] | None:
-        return await store.reader.delivery(DeliveryId(delivery_id))
+        result = await store.reader.delivery(DeliveryId(delivery_id))
+        if result is not None:
+            delivery = result[0]
+            await auditor(store).note(AuditAction.DELIVERY_REVEALED, account_id=delivery.account_id, target=delivery.id)
+        return result
 
     result = session.with_store(work)
     if result is None:

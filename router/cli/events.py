@@ -14,10 +14,9 @@ from router.cli import output
 from router.cli.base import Group
 from router.cli.options import EVENT_TYPES, json_option, usage_error
 from router.cli.samples import sample_event
-from router.cli.session import Session
+from router.cli.session import Session, Store, auditor
 from router.domain.errors import InvalidInput
 from router.domain.event import EventType
-from router.ports import Publisher
 
 if TYPE_CHECKING:
     from router.settings import Settings
@@ -72,18 +71,20 @@ def publish(
     else:
         body = _read(file, given=(account, number, user_id))
 
-    async def work(publisher: Publisher, settings: Settings) -> Published:
-        return await manage.publish_event(
-            publisher,
-            routes_of(settings),
-            body,
-            source=source,
-            event_type=event_type or sample,
-            routing_key=routing_key,
-        )
+    async def work(store: Store, settings: Settings) -> Published:
+        async with session.open_publisher(settings) as publisher:
+            return await manage.publish_event(
+                publisher,
+                routes_of(settings),
+                body,
+                audit=auditor(store),
+                source=source,
+                event_type=event_type or sample,
+                routing_key=routing_key,
+            )
 
     try:
-        published = session.with_publisher(work)
+        published = session.with_store(work)
     except InvalidInput as error:
         raise usage_error(error, _OPTIONS) from None
     _print(published, as_json=as_json)

@@ -9,6 +9,7 @@ with the libraries behind them they take longer to load than `--help` takes alto
 from __future__ import annotations
 
 import asyncio
+import getpass
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -17,8 +18,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
+from router.application.audit import Auditor
 from router.domain.egress import EgressPolicy
-from router.ports import Publisher, Reader, Registry, SecretStore
+from router.ports import AuditLog, PrivacyStore, Publisher, Reader, Registry, SecretStore
 
 if TYPE_CHECKING:
     from router.settings import Settings
@@ -41,7 +43,29 @@ class Store(Protocol):
     @property
     def secret_store(self) -> SecretStore: ...
 
+    @property
+    def audit(self) -> AuditLog: ...
+
+    @property
+    def privacy(self) -> PrivacyStore: ...
+
     def now(self) -> datetime: ...
+
+
+def auditor(store: Store) -> Auditor:
+    """Writes down what a command does, in the name of the user of the operating system."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):  # a container's user without an entry
+        user = str(os.getuid())
+    return Auditor(trail=store.audit, actor=f"cli:{user}", now=store.now)
+
+
+def hash_of_number(settings: Settings, number: str) -> str:
+    """What the audit trail calls a number: its keyed hash, and nothing of its digits."""
+    from router.bootstrap.convert import pseudonyms
+
+    return pseudonyms(settings).number(number).rpartition(":")[0]
 
 
 def _bootstrap_store(settings: Settings) -> AbstractAsyncContextManager[Store]:
@@ -60,10 +84,11 @@ def _bootstrap_publisher(settings: Settings) -> AbstractAsyncContextManager[Publ
 
 def _hold_log(settings: Settings) -> None:
     """Keep the log off stderr unless somebody debugs: what a command has to say, its result or its error says."""
+    from router.bootstrap.convert import pseudonyms
     from router.telemetry.log import configure_logging
 
     level = "debug" if settings.log.level == "debug" else "critical"
-    configure_logging(format=settings.log.format or "console", level=level)
+    configure_logging(format=settings.log.format or "console", level=level, pseudonyms=pseudonyms(settings))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -93,16 +118,6 @@ class Session:
         async def run() -> _T:
             async with self.open_store(settings) as store:
                 return await work(store, settings)
-
-        return asyncio.run(run())
-
-    def with_publisher(self, work: Callable[[Publisher, Settings], Awaitable[_T]]) -> _T:
-        """The result of `work` on a publisher. Raises DependencyUnavailable where there is no broker."""
-        settings = self.settings()
-
-        async def run() -> _T:
-            async with self.open_publisher(settings) as publisher:
-                return await work(publisher, settings)
 
         return asyncio.run(run())
 

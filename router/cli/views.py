@@ -10,9 +10,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from router.application.queries import WebhookReport
+from router.application.queries import EventReport, WebhookReport
 from router.domain.delivery import Delivery
-from router.ports import StoredAccount, StoredDeadLetter
+from router.ports import AuditRecord, StoredAccount, StoredDeadLetter
 
 View = dict[str, Any]
 
@@ -41,6 +41,12 @@ def delivery_with_payload(found: Delivery, payload: bytes | None) -> View:
     return _plain(delivery_detail(found, payload))
 
 
+def event(report: EventReport) -> View:
+    from router.web.api.views import event_object
+
+    return _plain(event_object(report))
+
+
 def dead_letter(found: StoredDeadLetter) -> View:
     from router.web.api.views import dead_letter_object
 
@@ -51,6 +57,12 @@ def dead_letter_with_body(found: StoredDeadLetter) -> View:
     from router.web.api.views import dead_letter_detail
 
     return _plain(dead_letter_detail(found))
+
+
+def audit_record(found: AuditRecord) -> View:
+    from router.web.api.views import audit_object
+
+    return _plain(audit_object(found))
 
 
 def _plain(shape: object) -> View:

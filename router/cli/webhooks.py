@@ -17,8 +17,9 @@ from router.cli.credentials import Credentials, credential_options
 from router.cli.listing import Listing, paging_options, print_pages
 from router.cli.options import EVENT_TYPES, STATES, json_option, parse_headers, usage_error
 from router.cli.rotation import rotate_secret
-from router.cli.session import Session, Store
+from router.cli.session import Session, Store, auditor
 from router.cli.webhook_output import fields, not_found, print_report, row
+from router.domain.audit import AuditAction
 from router.domain.errors import InvalidInput
 from router.domain.event import AccountId, EventType
 from router.domain.webhook import WebhookId, WebhookState
@@ -132,6 +133,7 @@ def add(
             egress=session.egress_policy(settings),
             randomness=secrets.token_bytes,
             now=store.now(),
+            audit=auditor(store),
         )
         _print_new(new, as_json=as_json)
         if not stored_account.webhooks_enabled:
@@ -234,6 +236,7 @@ def pause(session: Session, /, *, webhook_id: str, as_json: bool) -> None:
     """
 
     async def work(store: Store, _: Settings) -> WebhookReport | None:
+        await auditor(store).note_webhook(AuditAction.WEBHOOK_PAUSED, WebhookId(webhook_id), store.reader)
         await manage.pause_webhook(store.registry, WebhookId(webhook_id), now=store.now())
         return await queries.find_webhook(store.reader, WebhookId(webhook_id))
 
@@ -248,6 +251,7 @@ def resume(session: Session, /, *, webhook_id: str, as_json: bool) -> None:
     """Send to this webhook again, be it paused or suspended."""
 
     async def work(store: Store, _: Settings) -> WebhookReport | None:
+        await auditor(store).note_webhook(AuditAction.WEBHOOK_RESUMED, WebhookId(webhook_id), store.reader)
         await manage.resume_webhook(store.registry, WebhookId(webhook_id), now=store.now())
         return await queries.find_webhook(store.reader, WebhookId(webhook_id))
 
@@ -263,6 +267,7 @@ def delete(session: Session, /, *, webhook_id: str, as_json: bool) -> None:
 
     async def work(store: Store, _: Settings) -> WebhookReport | None:
         report = await queries.find_webhook(store.reader, WebhookId(webhook_id))
+        await auditor(store).note_webhook(AuditAction.WEBHOOK_DELETED, WebhookId(webhook_id), store.reader)
         was_there = await manage.delete_webhook(store.registry, WebhookId(webhook_id))
         return report if was_there else None
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from router.application import manage
+from router.application.audit import Auditor
 from router.application.manage import WebhookDraft
 from router.demo.customers import Customer, Hook
 from router.domain.egress import EgressPolicy
@@ -21,6 +22,7 @@ async def enrol(
     dead_url: str,
     country: str,
     egress: EgressPolicy,
+    audit: Auditor,
     now: datetime,
 ) -> dict[str, str]:
     """Store every account and webhook; the secret of each webhook, as its customer is shown it once."""
@@ -38,7 +40,13 @@ async def enrol(
                 restrict_to=_restrict_to(hook),
             )
             new = await manage.add_webhook(
-                registry, draft, country=country, egress=egress, randomness=secrets.token_bytes, now=now
+                registry,
+                draft,
+                country=country,
+                egress=egress,
+                randomness=secrets.token_bytes,
+                now=now,
+                audit=audit,
             )
             shown[hook.id] = new.secret
     return shown

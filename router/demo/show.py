@@ -18,6 +18,7 @@ from pathlib import Path
 from random import Random
 from typing import Final
 
+from router.application.audit import Auditor
 from router.bootstrap import convert
 from router.bootstrap.store import open_store
 from router.daemon import StopSignal
@@ -144,6 +145,7 @@ class Show:
             dead_url=f"http://{HOST}:{dead_port.getsockname()[1]}",
             country=settings.numbers.default_country,
             egress=convert.egress_policy(settings),
+            audit=Auditor(trail=store.audit, actor="demo", now=store.now),
             now=store.now(),
         )
         self._screen.step("customers", describe(self._board.customers))

@@ -1,7 +1,7 @@
 """What the application calls: narrow protocols that adapters fulfil. Types only; touches nothing."""
 
 from router.ports.announcing import Announcements, Outbox, Published
-from router.ports.auditing import AuditEntry, AuditTrail
+from router.ports.auditing import AuditEntry, AuditFilter, AuditLog, AuditReader, AuditRecord, AuditTrail
 from router.ports.delivering import (
     EXCHANGE_HEADER,
     ROUTING_KEY_HEADER,
@@ -15,6 +15,7 @@ from router.ports.delivering import (
     DefinitionStore,
     DeliveryStore,
     Due,
+    Forgotten,
     Intake,
     MessageProperties,
     OutgoingRequest,
@@ -33,6 +34,7 @@ from router.ports.managing import (
     Publisher,
     Registry,
 )
+from router.ports.privacy import Erased, Mention, PrivacyStore, RestrictedWebhook
 from router.ports.reading import (
     UNDATED,
     DeliveryCounts,
@@ -52,6 +54,10 @@ __all__ = [
     "UNDATED",
     "Announcements",
     "AuditEntry",
+    "AuditFilter",
+    "AuditLog",
+    "AuditReader",
+    "AuditRecord",
     "AuditTrail",
     "Backlog",
     "Claimed",
@@ -65,7 +71,10 @@ __all__ = [
     "DeliveryFilter",
     "DeliveryStore",
     "Due",
+    "Erased",
+    "Forgotten",
     "Intake",
+    "Mention",
     "MessageProperties",
     "Outbox",
     "OutgoingRequest",
@@ -73,6 +82,7 @@ __all__ = [
     "PlannedDelivery",
     "PlannedEvent",
     "Position",
+    "PrivacyStore",
     "Published",
     "Publisher",
     "PublisherClockStore",
@@ -82,6 +92,7 @@ __all__ = [
     "Registry",
     "Resealing",
     "Rest",
+    "RestrictedWebhook",
     "Result",
     "SecretCounts",
     "SecretStore",

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Protocol
 
 from router.domain.event import AccountId
+from router.ports.reading import Position
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +27,38 @@ class AuditEntry:
 
 
 class AuditTrail(Protocol):
-    """Where entries go, in order and for as long as the delivery log."""
+    """Where entries go, in order and for as long as `retention.audit_days` says."""
 
     async def write(self, entry: AuditEntry) -> None:
         """Store an entry durably. Raises DependencyUnavailable."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditFilter:
+    """Which entries to list; None leaves a dimension open. `from_` is inclusive and `to` exclusive."""
+
+    account_id: AccountId | None = None
+    action: str | None = None
+    from_: datetime | None = None
+    to: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditRecord:
+    """An entry as it is stored."""
+
+    id: str
+    entry: AuditEntry
+
+
+class AuditReader(Protocol):
+    """What people look up in the trail. Every method raises DependencyUnavailable."""
+
+    async def entries(self, where: AuditFilter, *, after: Position | None, limit: int) -> Sequence[AuditRecord]:
+        """Newest first."""
+
+    async def count_entries(self, where: AuditFilter) -> int: ...
+
+
+class AuditLog(AuditTrail, AuditReader, Protocol):
+    """The trail, written and read."""

@@ -244,8 +244,9 @@ class DeliveryStore(Protocol):
     async def record(self, results: Sequence[Result]) -> Sequence[Result]:
         """Write results whose fence still holds. Returns those whose delivery was taken over meanwhile."""
 
-    async def renew(self, claims: Sequence[Claim]) -> None:
-        """Hold on to claims for another lease."""
+    async def renew(self, claims: Sequence[Claim]) -> Sequence[Claim]:
+        """Hold on to claims for another lease. Returns those that are still ours: the others were taken over, or
+        ended by somebody else."""
 
     async def release(self, claims: Sequence[Claim]) -> None:
         """Give claims back, to be found by any worker: at once, or when their next attempt is due."""
@@ -275,11 +276,20 @@ class Backlog:
     oldest_due_at: datetime | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forgotten:
+    """How many documents a sweep took the contents out of."""
+
+    events: int
+    dead_letters: int
+
+
 class Upkeep(Protocol):
     """What keeps the store small, and shows what waits in it."""
 
-    async def forget_payloads(self, now: datetime) -> int:
-        """Take out the payloads whose retention is over; their number."""
+    async def forget_payloads(self, now: datetime) -> Forgotten:
+        """Take out the payloads whose retention is over: of events, with the answers to their deliveries, which may
+        quote them, and of dead letters."""
 
     async def backlog(self, now: datetime) -> Backlog:
         """What is due now. Asked once: raises DependencyUnavailable where the store does not answer."""

@@ -169,6 +169,8 @@ class RetentionSettings(Section):
     """Days, 1 to 3650, for which payloads are kept; not more than `log_days`."""
     log_days: Annotated[int, Field(ge=1, le=3_650), NUMBER] = 90
     """Days, 1 to 3650, for which the delivery log is kept."""
+    audit_days: Annotated[int, Field(ge=1, le=3_650), NUMBER] = 365
+    """Days, 1 to 3650, for which the audit trail is kept."""
 
     @model_validator(mode="after")
     def _payload_dies_first(self) -> Self:
@@ -220,3 +222,5 @@ class LogSettings(Section):
     """`console` for people, `json` for machines, `auto`: console on a terminal, else json."""
     level: Annotated[LogLevel, BeforeValidator(_lower)] = "info"
     """Least level that is written: `debug`, `info`, `warning`, `error` or `critical`."""
+    hash_key: Annotated[Token | None, NONE_WORD] = None
+    """Secret of the hashes that stand for numbers and URLs: 8 or more printable ASCII characters; `none`: drawn."""

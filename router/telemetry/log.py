@@ -23,7 +23,8 @@ from typing import Final, Literal, TextIO
 import orjson
 import structlog
 
-from router.telemetry.redact import redact, redact_field, redact_text
+from router.telemetry.pseudonyms import Pseudonyms
+from router.telemetry.redact import Redactor
 
 LogFormat = Literal["console", "json"]
 Line = dict[str, object]
@@ -43,18 +44,20 @@ def configure_logging(
     *,
     format: LogFormat,  # noqa: A002 - named like the setting
     level: str,
+    pseudonyms: Pseudonyms | None = None,
     stream: TextIO | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> LineSink:
     """Send all logging of the process to `stream` (stderr by default) from now on.
 
     `level` is the least that is written, `debug` to `critical`; libraries are held to warnings and above.
+    `pseudonyms` name what may not be written out; without them, the names of this process are its own.
     Only `NO_COLOR` and `TERM` of `environ` are looked at. The sink is returned for its count of lost lines.
     """
     target = stream if stream is not None else sys.stderr
     sink = LineSink(target)
     formatter = as_json if format == "json" else console_formatter(colours=_wants_colours(target, environ))
-    renderer = LineRenderer(formatter)
+    renderer = LineRenderer(formatter, Redactor(pseudonyms or Pseudonyms()))
 
     structlog.configure(
         processors=[renderer],
@@ -91,8 +94,9 @@ def _wants_colours(stream: TextIO | None, environ: Mapping[str, str]) -> bool:
 class LineRenderer:
     """A structlog processor, the only one: fields in, one finished line out. It never raises."""
 
-    def __init__(self, formatter: Formatter) -> None:
+    def __init__(self, formatter: Formatter, redactor: Redactor) -> None:
         self._format = formatter
+        self._redactor = redactor
 
     def __call__(self, logger: object, method: str, fields: MutableMapping[str, object]) -> bytes:
         return self.render(getattr(logger, "name", ""), _SYNONYMS.get(method, method), fields)
@@ -100,25 +104,25 @@ class LineRenderer:
     def render(self, name: str, level: str, fields: MutableMapping[str, object]) -> bytes:
         """The line of `fields`, `event` among them, redacted and with a newline at its end."""
         try:
-            return self._format(_line_of(name, level, fields))
+            return self._format(_line_of(name, level, fields, self._redactor))
         except Exception as exc:  # a value's own __str__ may do anything, and a log line is not worth a crash
             failure: Line = {"event": "log line could not be rendered", "error": type(exc).__name__}
-            return self._format(_line_of(name, "error", failure))
+            return self._format(_line_of(name, "error", failure, self._redactor))
 
 
-def _line_of(name: str, level: str, fields: MutableMapping[str, object]) -> Line:
+def _line_of(name: str, level: str, fields: MutableMapping[str, object], redactor: Redactor) -> Line:
     line: Line = {
         "ts": datetime.now(UTC).isoformat(timespec="milliseconds")[:-6] + "Z",
         "level": level,
-        "event": redact(fields.pop("event", "")),
+        "event": redactor.value(fields.pop("event", "")),
         "logger": name,
     }
     exception = fields.pop("exc_info", None)
     for key, value in fields.items():
         # A field cannot pass itself off as the level or the time.
-        line[key if key not in _OWN_FIELDS else key + "_"] = redact_field(key, value)
+        line[key if key not in _OWN_FIELDS else key + "_"] = redactor.field(key, value)
     if exception:
-        line["exception"] = _traceback_of(exception)
+        line["exception"] = redactor.text(_traceback_of(exception))
     return line
 
 
@@ -129,7 +133,7 @@ def _traceback_of(exc_info: object) -> str:
     exception = exc_info[1] if isinstance(exc_info, tuple) else exc_info
     if not isinstance(exception, BaseException):
         return ""
-    return redact_text("".join(traceback.format_exception(exception)).rstrip())
+    return "".join(traceback.format_exception(exception)).rstrip()
 
 
 # Escaped although JSON lets them stand: C1 controls and bidirectional overrides act on the terminal and on the

@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from router.application.manage import Randomness
 from router.domain.egress import EgressPolicy
-from router.ports import Publisher, Reader, Registry
+from router.ports import AuditLog, Publisher, Reader, Registry
 from router.web.api.auth import AdminToken
 from router.web.api.catalogue import ENDPOINTS
 from router.web.api.endpoints import Api
@@ -35,6 +35,7 @@ def build_app(
     *,
     reader: Reader,
     registry: Registry,
+    audit: AuditLog,
     publisher: Publisher,
     queue_of_source: Mapping[str, str],
     country: str,
@@ -62,6 +63,7 @@ def build_app(
     api = Api(
         reader=reader,
         registry=registry,
+        audit=audit,
         publisher=publisher,
         queue_of_source=queue_of_source,
         country=country,

@@ -16,6 +16,7 @@ from aiohttp.typedefs import Handler
 
 from router.domain.errors import Conflict, DependencyUnavailable, InvalidInput, NotAllowed, RouterError
 from router.domain.principal import Principal
+from router.telemetry.redact import place_of
 from router.web.encoding import encode
 
 log = structlog.get_logger("router.web")
@@ -98,9 +99,16 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
         )
     except web.HTTPException as answer:
         return _from_aiohttp(request, answer)
-    except Exception:
-        # The log has the whole of it; the caller gets a sentence that says nothing about us.
-        log.exception("request_failed", method=request.method, path=_route(request))
+    except Exception as error:
+        # The log says where, without the exception's text, which may quote what was asked for or read. The caller
+        # gets a sentence that says nothing about us.
+        log.error(
+            "request_failed",
+            method=request.method,
+            path=_route(request),
+            error=type(error).__name__,
+            where=place_of(error),
+        )
         return _response(ProblemError(500, "the request could not be answered; the log of the router says why"))
 
 

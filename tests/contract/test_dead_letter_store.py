@@ -11,16 +11,19 @@ import pytest
 import pytest_asyncio
 
 from router.adapters.mongo.dead_letters import MAX_KEPT_BODY_BYTES, MongoDeadLetters
+from router.adapters.mongo.deliveries import Retention
 from router.adapters.mongo.driver import Database, DriverName, open_database
 from router.adapters.mongo.indexes import ensure_indexes
 from router.adapters.mongo.reader import MongoReader
 from router.adapters.mongo.registry import MongoRegistry
 from router.adapters.mongo.resilience import Persistent, StoreHealth
+from router.adapters.mongo.upkeep import MongoUpkeep
 from router.domain.event import Rejection, RejectionReason
 from router.ports import DeadLetter, MessageProperties, RawMessage
 
 NOW = datetime(2031, 1, 1, 12, tzinfo=UTC)
 KEEP = timedelta(days=90)
+KEEP_BODY = timedelta(days=30)
 RAW = RawMessage(
     body=b"\xffnot JSON\x00",
     source="call",
@@ -62,7 +65,7 @@ async def world(request: pytest.FixtureRequest, mongo_url: str, mongo_database: 
     driver: DriverName = request.param
     database = open_database(mongo_url, mongo_database, driver)
     await ensure_indexes(database)
-    letters = MongoDeadLetters(database, Persistent(StoreHealth()), KEEP)
+    letters = MongoDeadLetters(database, Persistent(StoreHealth()), Retention(payload=KEEP_BODY, log=KEEP))
     yield World(database, letters, MongoReader(database, "FR"), MongoRegistry(database))
     await database.close()
 
@@ -84,6 +87,22 @@ async def test_a_dead_letter_is_deleted_when_its_time_is_over(world: World) -> N
 
     (document,) = await world.documents()
     assert document["expire_at"] == NOW + KEEP
+
+
+async def test_its_body_and_all_that_quotes_it_go_before_it(world: World) -> None:
+    await world.letters.bury([letter()])
+    upkeep = MongoUpkeep(world.database, Persistent(StoreHealth()))
+
+    assert (await upkeep.forget_payloads(NOW + KEEP_BODY - timedelta(seconds=1))).dead_letters == 0
+    assert (await upkeep.forget_payloads(NOW + KEEP_BODY)).dead_letters == 1
+    assert (await upkeep.forget_payloads(NOW + KEEP_BODY)).dead_letters == 0
+
+    (document,) = await world.documents()
+    assert {"body", "digest", "payload_expires_at"}.isdisjoint(document)
+    assert (document["head"], document["properties"]["headers"], document["properties"]["message_id"]) == ("", [], None)
+    found = await world.reader.dead_letter(document["_id"])
+    assert found is not None
+    assert (found.raw, found.reason, found.size) == (None, "not_json", len(RAW.body))
 
 
 async def test_one_that_comes_again_because_its_ack_was_lost_is_stored_once(world: World) -> None:

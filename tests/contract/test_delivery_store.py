@@ -367,6 +367,15 @@ async def test_a_far_retry_is_given_back_and_a_near_one_kept(world: World) -> No
 # --- leases ----------------------------------------------------------------------------------------
 
 
+async def test_renewing_tells_what_is_ours_still(world: World) -> None:
+    ours, ended = await world.one.admit([plan(event(f"evt_{number}")) for number in range(2)])
+    await world.one.record([Result(claim=ended, attempt=attempt(1), next=DELIVERED)])
+
+    assert await world.one.renew([ours, ended]) == [ours]
+    assert await world.one.renew([ours]) == [ours]
+    assert await world.one.renew([]) == []
+
+
 async def test_a_renewed_claim_stays_and_a_released_one_goes(world: World) -> None:
     (claim,) = await world.one.admit([plan()])
     world.clock.moment += LEASE - timedelta(seconds=1)
@@ -396,7 +405,7 @@ async def test_releasing_what_has_ended_does_not_bring_it_back(world: World) -> 
     await world.one.record([Result(claim=claim, attempt=attempt(1), next=DELIVERED)])
 
     await world.one.release([claim])
-    await world.one.renew([claim])
+    assert await world.one.renew([claim]) == []
 
     assert await take(world.two, 10) == []
 
@@ -508,7 +517,7 @@ async def test_a_claim_that_another_worker_holds_now_is_neither_renewed_released
     before = await world.document(new)
 
     world.clock.moment += timedelta(seconds=1)
-    await world.one.renew([old])
+    assert await world.one.renew([old]) == []
     await world.one.release([old])
     await world.one.hold([rest(old)])
 

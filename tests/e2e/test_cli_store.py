@@ -35,7 +35,7 @@ class Shell:
     environment: Mapping[str, str]
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
+        result = subprocess.run(
             [sys.executable, "-P", "-m", "router", *arguments],
             cwd=self.directory,
             env=self.environment,
@@ -44,6 +44,9 @@ class Shell:
             timeout=60,
             check=False,
         )
+        with (self.directory / "commands.log").open("a", encoding="utf-8") as log:
+            log.write(result.stderr)
+        return result
 
     def data(self, *arguments: str) -> Any:
         """What a command that succeeds prints with --json."""
@@ -259,11 +262,13 @@ def test_a_store_that_is_not_there_ends_with_69_and_soon(tmp_path: Path) -> None
     assert "hush" not in result.stderr
 
 
-def test_a_broker_that_is_not_there_ends_with_69(tmp_path: Path) -> None:
+def test_a_broker_that_is_not_there_ends_with_69(shell: Shell) -> None:
     (port,) = free_ports(1)
-    shell = shell_for(tmp_path, ROUTER_AMQP__URL=f"amqp://router:hush@127.0.0.1:{port}/")
+    broker = {"ROUTER_AMQP__URL": f"amqp://router:hush@127.0.0.1:{port}/"}
 
-    result = shell.run("events", "publish", "--sample", "call", "--account", "1042")
+    result = replace(shell, environment={**shell.environment, **broker}).run(
+        "events", "publish", "--sample", "call", "--account", "1042"
+    )
 
     assert (result.returncode, result.stdout) == (69, "")
     assert result.stderr.startswith("Error: RabbitMQ cannot be reached")

@@ -61,7 +61,12 @@ class Demo:
 
 def environment(directory: Path, amqp_url: str) -> dict[str, str]:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("ROUTER_")}
-    return inherited | {"ROUTER_AMQP__URL": amqp_url, "ROUTER_DATA_DIR": str(directory), "PYTHONUNBUFFERED": "1"}
+    return inherited | {
+        "ROUTER_AMQP__URL": amqp_url,
+        "ROUTER_DATA_DIR": str(directory),
+        "ROUTER_LOG__LEVEL": "debug",
+        "PYTHONUNBUFFERED": "1",
+    }
 
 
 @contextmanager

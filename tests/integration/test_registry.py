@@ -15,6 +15,7 @@ import trustme
 
 from router.adapters.mongo.dead_letters import MongoDeadLetters
 from router.adapters.mongo.definitions import MongoDefinitions
+from router.adapters.mongo.deliveries import Retention
 from router.adapters.mongo.driver import Database, open_database
 from router.adapters.mongo.indexes import ensure_indexes
 from router.adapters.mongo.reader import MongoReader
@@ -82,7 +83,8 @@ class Place:
             self.fake.letters[letter.id] = letter
         elif self.database is not None and letter.raw is not None:
             rejection = Rejection(reason=RejectionReason.NOT_JSON, detail=letter.detail)
-            router = MongoDeadLetters(self.database, Persistent(StoreHealth()), timedelta(days=90))
+            keep = Retention(payload=timedelta(days=30), log=timedelta(days=90))
+            router = MongoDeadLetters(self.database, Persistent(StoreHealth()), keep)
             await router.bury([DeadLetter(raw=letter.raw, rejection=rejection)])
         (found,) = await self.reader.dead_letters(after=None, limit=10)
         return found.id

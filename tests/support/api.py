@@ -14,11 +14,12 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry, Gauge
 from yarl import URL
 
+from router.adapters.mongo.audit import MongoAuditTrail
 from router.adapters.mongo.driver import Database
 from router.adapters.mongo.reader import MongoReader
 from router.adapters.mongo.registry import MongoRegistry
 from router.domain.egress import EgressPolicy
-from router.ports import MessageProperties
+from router.ports import AuditLog, MessageProperties
 from router.web.app import build_app
 from router.web.server import WebServer
 from tests.support.samples import NOON
@@ -62,6 +63,8 @@ class Surroundings:
     token: str | None = TOKEN
     checks: dict[str, bool] = field(default_factory=lambda: {"store": True, "consumer": True})
     stalled: list[str] = field(default_factory=list)
+    audit: AuditLog | None = None
+    """In place of the trail of the database."""
     publications: Publications = field(default_factory=Publications)
     metrics: CollectorRegistry = field(default_factory=CollectorRegistry)
 
@@ -70,6 +73,7 @@ class Surroundings:
         return build_app(
             reader=MongoReader(self.database, "FR"),
             registry=MongoRegistry(self.database),
+            audit=self.audit or MongoAuditTrail(self.database),
             publisher=self.publications,
             queue_of_source={"call": "webhook-router.call"},
             country="FR",

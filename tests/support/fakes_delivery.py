@@ -119,6 +119,8 @@ class FakeDeliveries:
     woken: list[WebhookId | None] = field(default_factory=list)
     cancelled: list[WebhookId] = field(default_factory=list)
     renewed: list[Claim] = field(default_factory=list)
+    taken_over: set[DeliveryId] = field(default_factory=set)
+    """Deliveries that somebody else ended or claimed."""
     log: list[str] = field(default_factory=list)
 
     async def admit(self, planned: Sequence[PlannedEvent]) -> Sequence[Claim]:
@@ -154,8 +156,10 @@ class FakeDeliveries:
         self.recorded += results
         return [result for result in results if result.claim.delivery_id in self.lost]
 
-    async def renew(self, claims: Sequence[Claim]) -> None:
-        self.renewed += claims
+    async def renew(self, claims: Sequence[Claim]) -> Sequence[Claim]:
+        held = [claim for claim in claims if claim.delivery_id not in self.taken_over]
+        self.renewed += held
+        return held
 
     async def release(self, claims: Sequence[Claim]) -> None:
         self.due += claims

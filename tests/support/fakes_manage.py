@@ -9,19 +9,28 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 
+from router.application.audit import Auditor
 from router.domain.delivery import Delivery, DeliveryId, DeliveryStatus
 from router.domain.errors import DependencyUnavailable, InvalidInput
 from router.domain.event import AccountId, EventKey, EventType
 from router.domain.signing import Secret, SecretEntry, SigningKey, format_secret, parse_secret, rotate
+from router.domain.subject import Subject
 from router.domain.webhook import Suspension, Webhook, WebhookId
 from router.ports import (
     UNDATED,
+    AuditEntry,
+    AuditFilter,
+    AuditRecord,
+    AuditTrail,
     DeliveryCounts,
     DeliveryFilter,
+    Erased,
+    Mention,
     MessageProperties,
     Position,
     RawMessage,
     Resealing,
+    RestrictedWebhook,
     SecretCounts,
     StoredAccount,
     StoredDeadLetter,
@@ -29,6 +38,77 @@ from router.ports import (
 )
 
 NOW = datetime(2025, 3, 11, 9, 14, 7, tzinfo=UTC)
+
+
+class FakeAudit:
+    """`ports.AuditLog` in memory. `is_away` lets nothing be written."""
+
+    def __init__(self) -> None:
+        self.written: list[AuditEntry] = []
+        self.is_away = False
+
+    async def write(self, entry: AuditEntry) -> None:
+        if self.is_away:
+            raise DependencyUnavailable("MongoDB did not write the audit trail")
+        self.written.append(entry)
+
+    async def entries(self, where: AuditFilter, *, after: Position | None, limit: int) -> Sequence[AuditRecord]:
+        records = [AuditRecord(id=f"au_{number:04}", entry=entry) for number, entry in enumerate(self.written)]
+        found = [record for record in records if _is_wanted(record.entry, where)]
+        found.sort(key=lambda record: (record.entry.at, record.id), reverse=True)
+        return [record for record in found if _is_after((record.entry.at, record.id), after)][:limit]
+
+    async def count_entries(self, where: AuditFilter) -> int:
+        return sum(_is_wanted(entry, where) for entry in self.written)
+
+    @property
+    def actions(self) -> list[tuple[str, str | None, str | None]]:
+        """What was done, to which account and to what."""
+        return [(entry.action, entry.account_id, entry.target) for entry in self.written]
+
+
+def _is_wanted(entry: AuditEntry, where: AuditFilter) -> bool:
+    return (
+        where.account_id in (None, entry.account_id)
+        and where.action in (None, entry.action)
+        and (where.from_ is None or where.from_ <= entry.at)
+        and (where.to is None or entry.at < where.to)
+    )
+
+
+def auditor(trail: AuditTrail | None = None) -> Auditor:
+    """Writes into `trail`, or where nobody looks."""
+    return Auditor(trail=trail or FakeAudit(), actor="cli:tests", now=lambda: NOW)
+
+
+class FakePrivacy:
+    """`ports.PrivacyStore` over a store that holds nothing about anybody."""
+
+    mentions: Sequence[Mention] = ()
+    letters: Sequence[str] = ()
+    webhooks: Sequence[RestrictedWebhook] = ()
+
+    async def mentions_by_key(self, subject: Subject, account_id: AccountId | None) -> AsyncIterator[Mention]:
+        for mention in self.mentions:
+            yield mention
+
+    async def mentions_in_events(self, subject: Subject, account_id: AccountId | None) -> AsyncIterator[Mention]:
+        for mention in self.mentions:
+            yield mention
+
+    async def dead_letters(self, subject: Subject) -> AsyncIterator[str]:
+        for letter_id in self.letters:
+            yield letter_id
+
+    async def restrictions(self, subject: Subject, account_id: AccountId | None) -> AsyncIterator[RestrictedWebhook]:
+        for webhook in self.webhooks:
+            yield webhook
+
+    async def erase_event(self, mention: Mention, at: datetime) -> Erased:
+        raise AssertionError("nothing is held")
+
+    async def erase_dead_letter(self, letter_id: str) -> None:
+        raise AssertionError("nothing is held")
 
 
 @dataclass
@@ -71,6 +151,15 @@ class FakeStore:
     letters: dict[str, StoredDeadLetter] = field(default_factory=dict)
     secret_store: FakeSecretStore = field(default_factory=FakeSecretStore)
     time: datetime = NOW
+    trail: FakeAudit = field(default_factory=FakeAudit)
+
+    @property
+    def audit(self) -> FakeAudit:
+        return self.trail
+
+    @property
+    def privacy(self) -> FakePrivacy:
+        return FakePrivacy()
 
     @property
     def reader(self) -> FakeReader:

@@ -339,6 +339,9 @@ class RouterProcess:
             stderr=subprocess.PIPE,
         )
         output, errors = await process.communicate()
+        # Beside the router's logs, where the look at all of them finds it.
+        with (self._directory / "commands.log").open("ab") as log:
+            log.write(errors)
         assert process.returncode == 0, errors.decode()
         return output.decode()
 

@@ -18,6 +18,7 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from router.cli.app import cli
 from router.domain.announcement import AnnouncementKey, RecoveredFrom
+from router.domain.audit import AuditAction
 from router.domain.delivery import AttemptError, DeliveryReason, DeliveryStatus
 from router.domain.matching import Verdict
 from router.domain.webhook import SuspensionReason, WebhookState
@@ -80,8 +81,8 @@ def test_every_setting_is_documented() -> None:
 def test_settings_that_are_named_exist(page: Path) -> None:
     sections = "|".join(Settings.model_fields)
     named = re.findall(rf"`((?:{sections})\.[a-z_]+(?:\.[a-z_]+)*)`", prose(page))
-    # One operational event has a name like a setting's.
-    known = {*known_keys(Settings), *AnnouncementKey}
+    # Some operational events and actions have names like a setting's.
+    known = {*known_keys(Settings), *AnnouncementKey, *AuditAction}
     assert [key for key in named if key not in known] == []
 
 
@@ -205,6 +206,7 @@ def test_commands_that_are_shown_exist_with_their_options(page: Path) -> None:
     [
         AnnouncementKey,
         AttemptError,
+        AuditAction,
         DeliveryReason,
         DeliveryStatus,
         RecoveredFrom,

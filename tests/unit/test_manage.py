@@ -20,7 +20,7 @@ from router.domain.webhook import (
     WebhookId,
     WebhookState,
 )
-from tests.support.fakes_manage import NOW, FakeStore
+from tests.support.fakes_manage import NOW, FakeStore, auditor
 
 DRAFT = WebhookDraft(account_id="1042", name="CRM", url="https://crm.example.com/hook", event_type="call")
 LATER = NOW + timedelta(hours=1)
@@ -40,7 +40,13 @@ def counting() -> Callable[[int], bytes]:
 
 async def add(store: FakeStore, draft: WebhookDraft = DRAFT) -> manage.NewWebhook:
     return await manage.add_webhook(
-        store.registry, draft, country="FR", egress=EgressPolicy(), randomness=counting(), now=NOW
+        store.registry,
+        draft,
+        country="FR",
+        egress=EgressPolicy(),
+        randomness=counting(),
+        now=NOW,
+        audit=auditor(store.audit),
     )
 
 
@@ -88,7 +94,13 @@ async def test_no_two_webhooks_share_an_id_or_a_secret() -> None:
 
     for _ in range(3):
         await manage.add_webhook(
-            store.registry, DRAFT, country="FR", egress=EgressPolicy(), randomness=randomness, now=NOW
+            store.registry,
+            DRAFT,
+            country="FR",
+            egress=EgressPolicy(),
+            randomness=randomness,
+            now=NOW,
+            audit=auditor(store.audit),
         )
 
     assert len(store.definitions) == 3

@@ -11,7 +11,7 @@ from router.application.manage import Route, publish_event, requeue_dead_letter
 from router.domain.errors import DependencyUnavailable, InvalidInput
 from router.domain.event import EventType
 from router.ports import EXCHANGE_HEADER, ROUTING_KEY_HEADER, MessageProperties, StoredDeadLetter
-from tests.support.fakes_manage import NOW, FakePublisher, FakeStore, SentMessage, dead_letter
+from tests.support.fakes_manage import NOW, FakePublisher, FakeStore, SentMessage, auditor, dead_letter
 
 LATER = NOW + timedelta(hours=1)
 QUEUES = {"call": "webhook-router.call", "cdr": "webhook-router.cdr"}
@@ -26,7 +26,7 @@ async def test_a_dead_letter_goes_back_to_its_queue_byte_for_byte() -> None:
     assert letter.raw is not None
 
     requeued = await requeue_dead_letter(
-        store.reader, store.registry, publisher, "dl_1", queue_of_source=QUEUES, now=LATER
+        store.reader, store.registry, publisher, "dl_1", queue_of_source=QUEUES, now=LATER, audit=auditor(store.audit)
     )
 
     origin = {EXCHANGE_HEADER: letter.raw.exchange, ROUTING_KEY_HEADER: letter.raw.routing_key}
@@ -43,7 +43,13 @@ async def test_a_dead_letter_that_the_broker_did_not_take_is_not_marked() -> Non
 
     with pytest.raises(DependencyUnavailable):
         await requeue_dead_letter(
-            store.reader, store.registry, FakePublisher(fails_at=0), "dl_1", queue_of_source=QUEUES, now=LATER
+            store.reader,
+            store.registry,
+            FakePublisher(fails_at=0),
+            "dl_1",
+            queue_of_source=QUEUES,
+            now=LATER,
+            audit=auditor(store.audit),
         )
     assert store.letters["dl_1"].requeued_at is None
 
@@ -60,7 +66,15 @@ async def test_a_dead_letter_that_cannot_go_back_says_why(letter: StoredDeadLett
     store, publisher = FakeStore(letters={"dl_1": letter}), FakePublisher()
 
     with pytest.raises(InvalidInput) as caught:
-        await requeue_dead_letter(store.reader, store.registry, publisher, "dl_1", queue_of_source=QUEUES, now=LATER)
+        await requeue_dead_letter(
+            store.reader,
+            store.registry,
+            publisher,
+            "dl_1",
+            queue_of_source=QUEUES,
+            now=LATER,
+            audit=auditor(store.audit),
+        )
     assert caught.value.field == field
     assert not publisher.sent
     assert store.letters["dl_1"].requeued_at is None
@@ -70,7 +84,15 @@ async def test_a_dead_letter_that_is_not_there_is_none() -> None:
     store, publisher = FakeStore(), FakePublisher()
 
     assert (
-        await requeue_dead_letter(store.reader, store.registry, publisher, "dl_1", queue_of_source=QUEUES, now=LATER)
+        await requeue_dead_letter(
+            store.reader,
+            store.registry,
+            publisher,
+            "dl_1",
+            queue_of_source=QUEUES,
+            now=LATER,
+            audit=auditor(store.audit),
+        )
         is None
     )
     assert not publisher.sent
@@ -106,7 +128,7 @@ async def test_an_event_is_published_as_it_is_by_its_own_type() -> None:
     publisher = FakePublisher()
     body = b'{ "id": "e-1", "type": "cdr", "name": "cdr.created", "account_id": "1042", "n": 99999999999999999999 }'
 
-    published = await publish_event(publisher, ROUTES, body)
+    published = await publish_event(publisher, ROUTES, body, audit=auditor())
 
     properties = MessageProperties(content_type="application/json")
     assert publisher.sent == [SentMessage("cdr", "cdr.created", body, properties)]
@@ -128,7 +150,7 @@ async def test_an_event_is_published_as_it_is_by_its_own_type() -> None:
 async def test_where_an_event_goes(body: bytes, choice: dict[str, str], exchange: str, routing_key: str) -> None:
     publisher = FakePublisher()
 
-    await publish_event(publisher, ROUTES, body, **choice)
+    await publish_event(publisher, ROUTES, body, audit=auditor(), **choice)
 
     assert [(sent.exchange, sent.routing_key) for sent in publisher.sent] == [(exchange, routing_key)]
 
@@ -136,7 +158,7 @@ async def test_where_an_event_goes(body: bytes, choice: dict[str, str], exchange
 async def test_a_type_that_is_given_is_told_to_the_router_too() -> None:
     publisher = FakePublisher()
 
-    await publish_event(publisher, ROUTES, b"{}", event_type="cdr")
+    await publish_event(publisher, ROUTES, b"{}", audit=auditor(), event_type="cdr")
 
     assert publisher.sent[0].properties.type == "cdr"
 
@@ -158,7 +180,7 @@ async def test_an_event_without_a_place_to_go(body: bytes, choice: dict[str, str
     publisher = FakePublisher()
 
     with pytest.raises(InvalidInput) as caught:
-        await publish_event(publisher, ROUTES, body, **choice)
+        await publish_event(publisher, ROUTES, body, audit=auditor(), **choice)
     assert caught.value.field == field
     assert not publisher.sent
 
@@ -167,7 +189,7 @@ async def test_two_sources_of_one_type_are_not_guessed_between() -> None:
     routes = (*ROUTES, replace(CALL, source="partner"))
 
     with pytest.raises(InvalidInput, match=r"^source: .* call, partner"):
-        await publish_event(FakePublisher(), routes, b'{"type": "call"}')
+        await publish_event(FakePublisher(), routes, b'{"type": "call"}', audit=auditor())
 
 
 @pytest.mark.parametrize(
@@ -186,7 +208,7 @@ def test_a_routing_key_fits_what_the_queue_is_bound_by(route: Route, routing_key
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"7", b"\xff", b"[" * 100_000, b'{"a": '])
 async def test_a_body_that_is_no_object_is_said_to_be_none(body: bytes) -> None:
-    published = await publish_event(FakePublisher(), ROUTES, body, event_type="call")
+    published = await publish_event(FakePublisher(), ROUTES, body, audit=auditor(), event_type="call")
 
     assert not published.is_object
     assert published.event_id is None
@@ -195,6 +217,6 @@ async def test_a_body_that_is_no_object_is_said_to_be_none(body: bytes) -> None:
 async def test_an_id_that_only_looks_like_one_is_not_shown() -> None:
     body = json.dumps({"type": "call", "id": {"$gt": ""}, "account_id": ["1042"]}).encode()
 
-    published = await publish_event(FakePublisher(), ROUTES, body)
+    published = await publish_event(FakePublisher(), ROUTES, body, audit=auditor())
 
     assert (published.event_id, published.account_id) == (None, None)

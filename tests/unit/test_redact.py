@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import re
 import time
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -10,7 +11,24 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from router.telemetry.redact import _SENSITIVE, _SUSPECT, MAX_TEXT_LENGTH, redact, redact_field, redact_text
+from router.telemetry.pseudonyms import Pseudonyms
+from router.telemetry.redact import _SENSITIVE, _SUSPECT, MAX_TEXT_LENGTH, Redactor
+
+PSEUDONYMS = Pseudonyms("a key of the tests", "FR")
+REDACTOR = Redactor(PSEUDONYMS)
+redact_text, redact_field, redact = REDACTOR.text, REDACTOR.field, REDACTOR.value
+
+
+CALLER = PSEUDONYMS.number("+33639981122")
+
+
+def named(text: str) -> str:
+    """`text` with the real pseudonyms of what stands in « » of it."""
+    return re.sub("«(.*?)»", lambda match: pseudonym(match[1]), text)
+
+
+def pseudonym(of: str) -> str:
+    return PSEUDONYMS.url(of) if of.lower().startswith("http") else PSEUDONYMS.number(of)
 
 
 @pytest.mark.parametrize(
@@ -31,29 +49,32 @@ from router.telemetry.redact import _SENSITIVE, _SUSPECT, MAX_TEXT_LENGTH, redac
         ("amqp://u:hun/ter2@rabbit/", "amqp://***@rabbit/"),
         (
             "cannot reach https://crm.example.com/hook?key=s3cr3t now",
-            "cannot reach https://crm.example.com/hook?*** now",
+            "cannot reach «https://crm.example.com/hook?key=s3cr3t» now",
         ),
-        ("https://crm.example.com/hook?s3cr3t", "https://crm.example.com/hook?***"),
-        ("https://crm.example.com/#access_token=s3cr3t", "https://crm.example.com/#***"),
+        ("https://crm.example.com/hook?s3cr3t", "«https://crm.example.com/hook?s3cr3t»"),
+        ("(see https://crm.example.com:8443/t0ken/hook).", "(see «https://crm.example.com:8443/t0ken/hook»)."),
+        ("HTTPS://u:p@crm.example.com", "«HTTPS://u:p@crm.example.com»"),
+        ("https://crm.example.com/#access_token=s3cr3t", "«https://crm.example.com/#access_token=s3cr3t»"),
         ("GET /v1/deliveries?number=%2B33639981122 HTTP/1.1", "GET /v1/deliveries?*** HTTP/1.1"),
-        # phone numbers
-        ("+33639981122", "***22"),
-        ("<sip:+33639981122@10.0.0.1>", "<sip:***22@10.0.0.1>"),
-        ("+33 6 39 98 11 22.", "***22."),
-        ("+33 (0)6.39.98.11.22", "***22"),
-        ("+44 7700 900123", "***23"),
-        ("%2B33639981122", "***22"),
-        ("called 06 39 98 11 22, then 0199001234!", "called ***22, then ***34!"),
-        ("06.39.98.11.22 06-39-98-11-22", "***22 ***22"),
-        ("0033639981122", "***22"),
-        ("00 33 6 39 98 11 22", "***22"),
-        ("+12345678", "***78"),
-        ("+123456789012345", "***45"),
+        # phone numbers: each way of writing one has one name
+        ("+33639981122", "«+33639981122»"),
+        ("<sip:+33639981122@10.0.0.1>", "<sip:«+33639981122»@10.0.0.1>"),
+        ("+33 6 39 98 11 22.", "«+33639981122»."),
+        ("+33 (0)6.39.98.11.22", "«+33639981122»"),
+        ("+44 7700 900123", "«+447700900123»"),
+        ("%2B33639981122", "«+33639981122»"),
+        ("called 06 39 98 11 22, then 0199001234!", "called «+33639981122», then «+33199001234»!"),
+        ("06.39.98.11.22 06-39-98-11-22", "«+33639981122» «+33639981122»"),
+        ("0033639981122", "«+33639981122»"),
+        ("00 33 6 39 98 11 22", "«+33639981122»"),
+        ("from 33639981122: busy", "from «+33639981122»: busy"),
+        ("+12345678", "«+12345678»"),
+        ("+123456789012345", "«+123456789012345»"),
     ],
 )
 def test_sensitive_text_is_masked(text: str, redacted: str) -> None:
-    assert redact_text(text) == redacted
-    assert redact_text(redacted) == redacted
+    assert redact_text(text) == named(redacted)
+    assert redact_text(named(redacted)) == named(redacted)
 
 
 @pytest.mark.parametrize(
@@ -61,8 +82,9 @@ def test_sensitive_text_is_masked(text: str, redacted: str) -> None:
     [
         "", "delivery attempted", "basic authentication was refused", "Basic auth",
         "evt_01JP2V8Q4S9T6C3M7K5N1R0XAB", "c-7f3e0b5a-2c41-4c0e-9a57-1d1f6a2b9c10",
-        "2025-03-11T09:14:07.412Z", "2025-03-11T09:14:07+01:00", "https://hooks.crm.example.com:8443/v1/hook",
-        "127.0.0.1:5672", "+1234567", "0.0612345678", "dl_0612345678", "06123456789", "1741684447", "1042",
+        "2025-03-11T09:14:07.412Z", "2025-03-11T09:14:07+01:00", "https://hooks.crm.example.com:8443/", "https://[fd00::5]:8443",
+        "127.0.0.1:5672", "+1234567", "0.0612345678", "dl_0612345678", "06123456789",
+        "33612345678-0", "x-33612345678", "336123456789", "1741684447", "1042",
         "wh_01JP2V8Q4S9T6C3M7K5N1R0XAB", "why? because", "#42 is done", "a+b", "bearer of news", "Élodie",
     ],
 )  # fmt: skip
@@ -135,8 +157,8 @@ def test_field_that_only_sounds_secret_is_kept(name: str, value: object) -> None
 @pytest.mark.parametrize(
     ("name", "value", "redacted"),
     [
-        ("caller_number", "33639981122", "***22"),
-        ("number", 33639981122, "***22"),
+        ("caller_number", "33639981122", CALLER),
+        ("number", 33639981122, CALLER),
         ("tracking_number", "anonymous", "anonymous"),
         ("number", 3, 3),
         ("extension_number", "1024", "1024"),
@@ -160,16 +182,16 @@ class Number(enum.Enum):
     ("value", "plain"),
     [
         (Colour.RED, "red"),
-        (Number.CALLER, "***22"),
+        (Number.CALLER, CALLER),
         (2**64 - 1, 2**64 - 1),
         (2**64, str(2**64)),
         (-(2**63) - 1, str(-(2**63) - 1)),
         (1.5, 1.5),
         (True, True),
         (None, None),
-        (b"\xff+33639981122", "\\xff***22"),
-        ({"a": ("+33639981122", {"b"})}, {"a": ["***22", ["b"]]}),
-        ({"+33639981122": 1, 2: 3}, {"***22": 1, "2": 3}),
+        (b"\xff+33639981122", "\\xff" + CALLER),
+        ({"a": ("+33639981122", {"b"})}, {"a": [CALLER, ["b"]]}),
+        ({"+33639981122": 1, 2: 3}, {CALLER: 1, "2": 3}),
         (ValueError("amqp://u:p@h"), "amqp://***@h"),
         (datetime(2025, 3, 11, 10, 14, 7, tzinfo=timezone(timedelta(hours=1))), "2025-03-11T09:14:07.000Z"),
         (datetime(2025, 3, 11, tzinfo=UTC), "2025-03-11T00:00:00.000Z"),

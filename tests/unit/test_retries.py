@@ -200,6 +200,20 @@ async def test_leases_that_run_out_soon_are_renewed_and_no_others() -> None:
     assert not lanes.holds(lost, now=now)
 
 
+async def test_what_somebody_else_ended_is_not_held_for_longer() -> None:
+    lanes, store = make_lanes(), FakeDeliveries()
+    now = time.monotonic()
+    ended, ours = claims(2)
+    for each in (ended, ours):
+        lanes.offer(each, now=now - LEASE_SECONDS + 1)
+    store.taken_over.add(ended.delivery_id)
+
+    await LeaseKeeper(store, lanes)._renew()
+
+    assert not lanes.holds(ended, now=now + 2)
+    assert lanes.holds(ours, now=now + 2)
+
+
 async def test_what_is_in_flight_for_long_is_renewed_too() -> None:
     lanes, store = make_lanes(), FakeDeliveries()
     lanes.offer(claim(), now=time.monotonic() - LEASE_SECONDS + 1)
@@ -212,7 +226,7 @@ async def test_what_is_in_flight_for_long_is_renewed_too() -> None:
 
 async def test_with_nothing_to_renew_the_store_is_left_alone() -> None:
     class Untouched(FakeDeliveries):
-        async def renew(self, claims: Sequence[Claim]) -> None:
+        async def renew(self, claims: Sequence[Claim]) -> Sequence[Claim]:
             raise AssertionError("nothing is to be renewed")
 
     await LeaseKeeper(Untouched(), make_lanes())._renew()

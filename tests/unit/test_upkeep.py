@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from router.application.upkeep import SKEW_WORTH_A_WARNING_SECONDS, BacklogGauges, Chore, Housekeeping
 from router.domain.errors import DependencyUnavailable
-from router.ports import Backlog
+from router.ports import Backlog, Forgotten
 from router.telemetry.metrics import Metrics
 from tests.support.fakes_delivery import NOW, FakeClock
 
@@ -24,10 +24,10 @@ class FakeUpkeep:
         self.asked: list[datetime] = []
         self.backlogs: list[Backlog] = []
 
-    async def forget_payloads(self, now: datetime) -> int:
+    async def forget_payloads(self, now: datetime) -> Forgotten:
         self.log.append("sweep")
         self.asked.append(now)
-        return 3
+        return Forgotten(events=3, dead_letters=1)
 
     async def backlog(self, now: datetime) -> Backlog:
         self.log.append("backlog")

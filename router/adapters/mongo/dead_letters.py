@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from hashlib import sha256
 from typing import Final
 
+from router.adapters.mongo.deliveries import Retention
 from router.adapters.mongo.documents import DEAD_LETTER_HEAD_BYTES, Document, properties_document
 from router.adapters.mongo.driver import MAX_READ_TIME_MS, Database
 from router.adapters.mongo.indexes import DEAD_LETTERS
@@ -21,10 +22,10 @@ MAX_KEPT_BODY_BYTES: Final = 15 * 1024 * 1024
 class MongoDeadLetters:
     """Fulfils the dead-letter half of intake."""
 
-    def __init__(self, database: Database, persistently: Persistent, keep: timedelta) -> None:
+    def __init__(self, database: Database, persistently: Persistent, retention: Retention) -> None:
         self._letters = database[DEAD_LETTERS]
         self._persistently = persistently
-        self._keep = keep
+        self._retention = retention
 
     async def bury(self, letters: Sequence[DeadLetter]) -> None:
         documents = [self._document(letter) for letter in letters]
@@ -70,7 +71,8 @@ class MongoDeadLetters:
             "head": raw.body[:DEAD_LETTER_HEAD_BYTES].decode("utf-8", "replace"),
             "properties": properties_document(raw.properties),
             "body": raw.body[:MAX_KEPT_BODY_BYTES],
-            "expire_at": raw.received_at + self._keep,
+            "payload_expires_at": raw.received_at + self._retention.payload,
+            "expire_at": raw.received_at + self._retention.log,
         }
 
 

@@ -249,23 +249,36 @@ class MongoDeliveries:
 
     # --- leases ---
 
-    async def renew(self, claims: Sequence[Claim]) -> None:
-        await self._update_owned(claims, {"$set": {"due_at": self._clock.now() + LEASE}})
+    async def renew(self, claims: Sequence[Claim]) -> Sequence[Claim]:
+        renewed = await self._update_owned(claims, {"$set": {"due_at": self._clock.now() + LEASE}})
+        if renewed == len(claims):
+            return claims
+        held = await self._persistently(lambda: self._held(claims))
+        return [claim for claim in claims if claim.delivery_id in held]
+
+    async def _held(self, claims: Sequence[Claim]) -> set[DeliveryId]:
+        cursor = self._deliveries.find(self._owned(claims), {"_id": 1}, max_time_ms=MAX_READ_TIME_MS)
+        return {document["_id"] async for document in cursor}
 
     async def release(self, claims: Sequence[Claim]) -> None:
         # A retry that rested in memory keeps its time.
         due_at = {"$max": [self._clock.now(), "$next_attempt_at"]}
         await self._update_owned(claims, [{"$set": {"due_at": due_at, "lease.owner": None}}])
 
-    async def _update_owned(self, claims: Sequence[Claim], update: Document | list[Document]) -> None:
+    async def _update_owned(self, claims: Sequence[Claim], update: Document | list[Document]) -> int:
+        if not claims:
+            return 0
+        outcome = await self._persistently(lambda: self._deliveries.update_many(self._owned(claims), update))
+        count: int = outcome.matched_count
+        return count
+
+    def _owned(self, claims: Sequence[Claim]) -> Document:
         # Only pending documents have `due_at`: one that ended meanwhile must not become due again.
-        owned = {
+        return {
             "_id": {"$in": [claim.delivery_id for claim in claims]},
             "lease.owner": self._owner,
             "due_at": {"$exists": True},
         }
-        if claims:
-            await self._persistently(lambda: self._deliveries.update_many(owned, update))
 
     async def hold(self, rests: Sequence[Rest]) -> None:
         updates = [

@@ -18,6 +18,7 @@ DELIVERIES: Final = "deliveries"
 DEAD_LETTERS: Final = "dead_letters"
 PUBLISHER_CLOCKS: Final = "publisher_clocks"
 SEALING_KEYS: Final = "sealing_keys"
+AUDIT: Final = "audit"
 
 OUTBOX_INDEX: Final = "announce"
 
@@ -58,9 +59,15 @@ INDEXES: Final[dict[str, list[IndexModel]]] = {
         _OUTBOX,
         _TTL,
     ],
+    AUDIT: [
+        _index("newest", ("at", DESCENDING), ("_id", DESCENDING)),
+        _index("account", ("account_id", ASCENDING), ("at", DESCENDING), ("_id", DESCENDING)),
+        _TTL,
+    ],
     DEAD_LETTERS: [
         _index("newest", ("received_at", DESCENDING), ("_id", DESCENDING)),
         _index("digest", ("digest", ASCENDING)),
+        _index("payload_expires_at", ("payload_expires_at", ASCENDING), sparse=True),
         _TTL,
     ],
 }

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from hashlib import sha256
 from hmac import compare_digest
 from typing import Final
 
+from router.domain.principal import Principal, Scope
 from router.web.problems import ProblemError
 
 _CHALLENGE: Final = {"WWW-Authenticate": "Bearer"}
-
-
-class Scope(StrEnum):
-    """What a token must allow for an endpoint (contract, section 6)."""
-
-    READ = "read"
-    MANAGE = "manage"
-    REPLAY = "replay"
+ADMIN: Final = Principal(name="admin_token", scopes=frozenset({Scope.ADMIN}))
+"""Whoever has `api.admin_token`."""
 
 
 class AdminToken:

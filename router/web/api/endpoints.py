@@ -12,10 +12,11 @@ from typing import Any, Generic, TypeVar, get_args, get_type_hints
 
 from pydantic import BaseModel
 
+from router.application.audit import Auditor
 from router.application.manage import Randomness
 from router.domain.egress import EgressPolicy
-from router.ports import Publisher, Reader, Registry
-from router.web.api.auth import Scope
+from router.domain.principal import Principal, Scope
+from router.ports import AuditLog, Publisher, Reader, Registry
 
 Query = TypeVar("Query", bound=BaseModel)
 Body = TypeVar("Body")
@@ -28,6 +29,7 @@ class Api:
 
     reader: Reader
     registry: Registry
+    audit: AuditLog
     publisher: Publisher
     queue_of_source: Mapping[str, str]
     country: str
@@ -40,11 +42,14 @@ class Api:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call(Generic[Query, Body]):
-    """One request, parsed. `id` is the part of the path in braces, empty where there is none."""
+    """One request, parsed. `id` is the part of the path in braces, empty where there is none. `audit` writes in the
+    name of `principal`, who sends it."""
 
     id: str
     query: Query
     body: Body
+    principal: Principal
+    audit: Auditor
 
 
 Handler = Callable[[Api, Any], Awaitable[Any]]

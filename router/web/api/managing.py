@@ -7,11 +7,12 @@ from typing import Final
 
 from router.application import manage, queries, rotation
 from router.application.queries import WebhookReport
+from router.domain.audit import AuditAction
 from router.domain.event import AccountId
+from router.domain.principal import Scope
 from router.domain.webhook import WebhookId
 from router.ports import DeliveryCounts
 from router.web.api import views
-from router.web.api.auth import Scope
 from router.web.api.bodies import AccountSwitch, NewWebhook, Rotation, WebhookChange
 from router.web.api.endpoints import Api, Call, Endpoint, endpoint
 from router.web.api.objects import AccountObject, DeadLetterObject, RotatedWebhook, WebhookObject, WebhookWithSecret
@@ -24,6 +25,7 @@ _NO_WEBHOOK: Final = "no webhook has this id"
 async def set_account(api: Api, call: Call[NoQuery, AccountSwitch]) -> AccountObject:
     """Switch an account's webhooks on or off."""
     enabled = call.body.webhooks_enabled
+    await call.audit.note(AuditAction.ACCOUNT_SWITCHED, account_id=call.id, target=call.id, webhooks_enabled=enabled)
     return views.account_object(await manage.set_account(api.registry, AccountId(call.id), webhooks_enabled=enabled))
 
 
@@ -40,6 +42,7 @@ async def create_webhook(api: Api, call: Call[NoQuery, NewWebhook]) -> WebhookWi
         egress=api.egress,
         randomness=api.randomness,
         now=api.now(),
+        audit=call.audit,
     )
     return views.webhook_with_secret(WebhookReport(webhook=new.webhook, deliveries=DeliveryCounts()), new.secret)
 
@@ -47,6 +50,8 @@ async def create_webhook(api: Api, call: Call[NoQuery, NewWebhook]) -> WebhookWi
 @endpoint("PATCH", "/v1/webhooks/{id}", Scope.MANAGE, missing=_NO_WEBHOOK)
 async def change_webhook(api: Api, call: Call[NoQuery, WebhookChange]) -> WebhookObject | None:
     """Pause a webhook, or end its pause."""
+    action = AuditAction.WEBHOOK_RESUMED if call.body.enabled else AuditAction.WEBHOOK_PAUSED
+    await call.audit.note_webhook(action, WebhookId(call.id), api.reader)
     await api.registry.set_enabled(WebhookId(call.id), enabled=call.body.enabled, at=api.now())
     return await _shown(api, call.id)
 
@@ -57,12 +62,14 @@ async def delete_webhook(api: Api, call: Call[NoQuery, None]) -> bool:
 
     Its pending deliveries are cancelled; its log is kept.
     """
+    await call.audit.note_webhook(AuditAction.WEBHOOK_DELETED, WebhookId(call.id), api.reader)
     return await manage.delete_webhook(api.registry, WebhookId(call.id))
 
 
 @endpoint("POST", "/v1/webhooks/{id}/resume", Scope.MANAGE, missing=_NO_WEBHOOK)
 async def resume_webhook(api: Api, call: Call[NoQuery, None]) -> WebhookObject | None:
     """Enable a webhook and forget its suspension."""
+    await call.audit.note_webhook(AuditAction.WEBHOOK_RESUMED, WebhookId(call.id), api.reader)
     await manage.resume_webhook(api.registry, WebhookId(call.id), now=api.now())
     return await _shown(api, call.id)
 
@@ -90,7 +97,13 @@ async def rotate_secret(api: Api, call: Call[NoQuery, Rotation]) -> RotatedWebho
 async def requeue_dead_letter(api: Api, call: Call[NoQuery, None]) -> DeadLetterObject | None:
     """Send a dead letter, byte for byte, to the queue that it came from."""
     letter = await manage.requeue_dead_letter(
-        api.reader, api.registry, api.publisher, call.id, queue_of_source=api.queue_of_source, now=api.now()
+        api.reader,
+        api.registry,
+        api.publisher,
+        call.id,
+        queue_of_source=api.queue_of_source,
+        now=api.now(),
+        audit=call.audit,
     )
     return views.dead_letter_object(letter) if letter else None
 

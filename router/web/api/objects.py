@@ -297,12 +297,33 @@ class DeadLetterDetail(DeadLetterObject):
     """A dead letter with the message itself."""
 
     body: Annotated[
-        str,
+        str | None,
         Field(
-            description="The raw bytes, base64; the first 15 MiB of a longer message.",
+            description="The raw bytes, base64; the first 15 MiB of a longer message. null once its retention is over.",
             examples=["bm90IEpTT04="],
             json_schema_extra={"contentEncoding": "base64"},
         ),
+    ]
+
+
+# --- the audit trail -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditObject:
+    """Who saw or changed what."""
+
+    id: Annotated[str, Field(description="Id of the entry.", examples=["au_019c2f5a3b00a1b2c3d4e5f6"])]
+    at: datetime
+    actor: Annotated[
+        str, Field(description="A token's name, `admin_token`, or `cli:` and a user.", examples=["cli:support"])
+    ]
+    action: Annotated[str, Field(description="What was done.", examples=["delivery.revealed"])]
+    account_id: Annotated[str | None, Field(description="null: to no single account.", examples=["1042"])]
+    target: Annotated[str | None, Field(description="Id of what it was done to.", examples=["wh_crm"])]
+    details: Annotated[
+        dict[str, str | int | bool | list[str]],
+        Field(description="Counts, ids and names of fields; never a number or a payload.", examples=[{"listed": 3}]),
     ]
 
 
@@ -341,3 +362,10 @@ class DeadLetterPage(PageObject):
     """A page of dead letters."""
 
     items: list[DeadLetterObject]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditPage(PageObject):
+    """A page of the audit trail."""
+
+    items: list[AuditObject]

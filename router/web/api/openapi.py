@@ -41,6 +41,7 @@ _TAGS: Final[Mapping[str, str]] = {
     "calls": "The events of one conversation.",
     "accounts": "The switch of each account.",
     "dead-letters": "Messages that could not be understood.",
+    "audit": "Who saw or changed what.",
     "operations": "For those who run the router. Needs no token.",
 }
 _DESCRIPTION: Final = """\

@@ -20,7 +20,7 @@ from router.domain.errors import InvalidInput
 from router.domain.event import AccountId, EventType
 from router.domain.numbers import MIN_SEARCH_DIGITS, search_prefix
 from router.domain.webhook import WebhookId, WebhookState
-from router.ports import DeliveryFilter
+from router.ports import AuditFilter, DeliveryFilter
 from router.web.problems import FieldError, invalid_request
 
 Query = TypeVar("Query", bound=BaseModel)
@@ -159,6 +159,24 @@ class DeliveryQuery(PageQuery):
             from_=self.from_,
             to=self.to,
         )
+
+
+class AuditQuery(PageQuery):
+    """Which entries of the audit trail; all conditions hold together."""
+
+    account_id: Text | None = Field(default=None, description="What was done to this account.", examples=["1042"])
+    action: Text | None = Field(default=None, description="What was done.", examples=["delivery.revealed"])
+    from_: Time | None = Field(
+        default=None, alias="from", description="Done at or after this time.", examples=["2026-11-24T00:00:00Z"]
+    )
+    to: Time | None = Field(default=None, description="Done before this time.", examples=["2026-11-25T00:00:00Z"])
+
+    def filter(self, only: AccountId | None) -> AuditFilter:
+        """The search; `only` is the account of a caller who sees no other. Raises InvalidInput."""
+        if self.from_ is not None and self.to is not None and self.from_ >= self.to:
+            raise InvalidInput("from", "must be before to")
+        account_id = only or (AccountId(self.account_id) if self.account_id else None)
+        return AuditFilter(account_id=account_id, action=self.action, from_=self.from_, to=self.to)
 
 
 class AccountQuery(NoQuery):

@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import Final
 
 from router.application import queries
+from router.domain.audit import AuditAction
 from router.domain.delivery import DeliveryId
 from router.domain.event import AccountId
+from router.domain.principal import Scope
 from router.domain.webhook import WebhookId
 from router.web.api import views
-from router.web.api.auth import Scope
 from router.web.api.endpoints import Api, Call, Endpoint, endpoint
 from router.web.api.objects import (
     AccountObject,
+    AuditPage,
     CallObject,
     DeadLetterDetail,
     DeadLetterPage,
@@ -22,7 +24,7 @@ from router.web.api.objects import (
     WebhookObject,
     WebhookPage,
 )
-from router.web.api.params import AccountQuery, DeliveryQuery, NoQuery, PageQuery, WebhookQuery
+from router.web.api.params import AccountQuery, AuditQuery, DeliveryQuery, NoQuery, PageQuery, WebhookQuery
 
 
 @endpoint("GET", "/v1/accounts/{id}", Scope.READ)
@@ -61,34 +63,59 @@ async def list_deliveries(api: Api, call: Call[DeliveryQuery, None]) -> Delivery
 async def get_delivery(api: Api, call: Call[NoQuery, None]) -> DeliveryDetail | None:
     """Show a delivery with its payload and every attempt."""
     found = await api.reader.delivery(DeliveryId(call.id))
-    return views.delivery_detail(*found) if found else None
+    if found is None:
+        return None
+    delivery, payload = found
+    await call.audit.note(AuditAction.DELIVERY_REVEALED, account_id=delivery.account_id, target=delivery.id)
+    return views.delivery_detail(delivery, payload)
 
 
 @endpoint("GET", "/v1/events/{id}", Scope.READ, missing="the account has no event with this id")
 async def get_event(api: Api, call: Call[AccountQuery, None]) -> EventObject | None:
     """Show an event: what was received, which webhooks matched, which did not and why, and each delivery."""
     report = await queries.event_report(api.reader, AccountId(call.query.account_id), call.id)
-    return views.event_object(report) if report else None
+    if report is None:
+        return None
+    await call.audit.note(AuditAction.EVENT_REVEALED, account_id=call.query.account_id, target=call.id)
+    return views.event_object(report)
 
 
 @endpoint("GET", "/v1/calls/{call_id}", Scope.READ, missing="the account has no event of this call")
 async def get_call(api: Api, call: Call[AccountQuery, None]) -> CallObject | None:
     """Show a conversation: its events in the order of reception, each with its webhooks and deliveries."""
     report = await queries.call_report(api.reader, AccountId(call.query.account_id), call.id)
-    return views.call_object(report) if report else None
+    if report is None:
+        return None
+    await call.audit.note(
+        AuditAction.CALL_REVEALED, account_id=call.query.account_id, target=call.id, events=len(report.events)
+    )
+    return views.call_object(report)
 
 
 @endpoint("GET", "/v1/dead-letters", Scope.READ)
 async def list_dead_letters(api: Api, call: Call[PageQuery, None]) -> DeadLetterPage:
     """List the messages that could not be understood, the newest first."""
-    return views.dead_letter_page(await queries.list_dead_letters(api.reader, call.query.page()))
+    page = await queries.list_dead_letters(api.reader, call.query.page())
+    if page.items:  # each shows the beginning of its message
+        await call.audit.note(AuditAction.DEAD_LETTER_REVEALED, listed=len(page.items))
+    return views.dead_letter_page(page)
 
 
 @endpoint("GET", "/v1/dead-letters/{id}", Scope.READ, missing="no dead letter has this id")
 async def get_dead_letter(api: Api, call: Call[NoQuery, None]) -> DeadLetterDetail | None:
     """Show a dead letter with the message itself."""
     letter = await api.reader.dead_letter(call.id)
-    return views.dead_letter_detail(letter) if letter else None
+    if letter is None:
+        return None
+    await call.audit.note(AuditAction.DEAD_LETTER_REVEALED, target=letter.id)
+    return views.dead_letter_detail(letter)
+
+
+@endpoint("GET", "/v1/audit", Scope.ADMIN)
+async def list_audit(api: Api, call: Call[AuditQuery, None]) -> AuditPage:
+    """List who saw or changed what, the newest first."""
+    where = call.query.filter(call.principal.account_id)
+    return views.audit_page(await queries.list_audit(api.audit, where, call.query.page()))
 
 
 READING: Final[tuple[Endpoint, ...]] = (
@@ -101,4 +128,5 @@ READING: Final[tuple[Endpoint, ...]] = (
     get_call,
     list_dead_letters,
     get_dead_letter,
+    list_audit,
 )

@@ -9,7 +9,8 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from pydantic import BaseModel, ValidationError
 
-from router.web.api.auth import AdminToken
+from router.application.audit import Auditor
+from router.web.api.auth import ADMIN, AdminToken
 from router.web.api.endpoints import Api, Call, Endpoint
 from router.web.api.objects import PageObject
 from router.web.api.params import field_errors, parse_query
@@ -33,10 +34,13 @@ def _bound(endpoint: Endpoint, api: Api, token: AdminToken) -> Handler:
     async def handle(request: web.Request) -> web.StreamResponse:
         # Here and not in a middleware that looks at paths: no spelling of a path can get around it.
         token.check(request.headers.get("Authorization"))
+        principal = request.get("principal", ADMIN)
         call = Call(
             id=next(iter(request.match_info.values()), ""),
             query=parse_query(endpoint.query, request.query),
             body=None if endpoint.body is None else await _body(endpoint.body, request, needed=endpoint.needs_body),
+            principal=principal,
+            audit=Auditor(trail=api.audit, actor=principal.name, now=api.now),
         )
         answer = await endpoint.handler(api, call)
         if answer is None or answer is False:

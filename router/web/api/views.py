@@ -19,11 +19,13 @@ from router.domain.credentials import Auth, BasicAuth, BearerAuth, ClientCertifi
 from router.domain.delivery import Attempt, Delivery
 from router.domain.matching import Verdict
 from router.domain.webhook import Restriction, TrackingNumberRestriction, UserRestriction
-from router.ports import Position, StoredAccount, StoredDeadLetter
+from router.ports import AuditRecord, Position, StoredAccount, StoredDeadLetter
 from router.web.api.objects import (
     HIDDEN,
     AccountObject,
     AttemptObject,
+    AuditObject,
+    AuditPage,
     BasicAuthObject,
     BearerAuthObject,
     CallObject,
@@ -246,8 +248,29 @@ def dead_letter_object(letter: StoredDeadLetter) -> DeadLetterObject:
 
 
 def dead_letter_detail(letter: StoredDeadLetter) -> DeadLetterDetail:
-    body = letter.raw.body if letter.raw else b""
-    return DeadLetterDetail(**_values(dead_letter_object(letter)), body=b64encode(body).decode("ascii"))
+    body = b64encode(letter.raw.body).decode("ascii") if letter.raw else None
+    return DeadLetterDetail(**_values(dead_letter_object(letter)), body=body)
+
+
+# --- the audit trail ---
+
+
+def audit_page(page: Page[AuditRecord]) -> AuditPage:
+    items = [audit_object(record) for record in page.items]
+    return AuditPage(items=items, next_cursor=_cursor(page.next), total=page.total)
+
+
+def audit_object(record: AuditRecord) -> AuditObject:
+    entry = record.entry
+    return AuditObject(
+        id=record.id,
+        at=entry.at,
+        actor=entry.actor,
+        action=entry.action,
+        account_id=entry.account_id,
+        target=entry.target,
+        details={name: value if isinstance(value, str | int) else list(value) for name, value in entry.details.items()},
+    )
 
 
 # --- parts ---

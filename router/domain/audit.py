@@ -1,0 +1,23 @@
+"""What the audit trail tells of: the actions of people and programs that see or change something. Values only."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class AuditAction(StrEnum):
+    """What was done; `docs/security.md` says when each is written."""
+
+    DELIVERY_REVEALED = "delivery.revealed"
+    EVENT_REVEALED = "event.revealed"
+    CALL_REVEALED = "call.revealed"
+    DEAD_LETTER_REVEALED = "dead_letter.revealed"
+    DEAD_LETTER_REQUEUED = "dead_letter.requeued"
+    EVENT_PUBLISHED = "event.published"
+    ACCOUNT_SWITCHED = "account.switched"
+    WEBHOOK_CREATED = "webhook.created"
+    WEBHOOK_PAUSED = "webhook.paused"
+    WEBHOOK_RESUMED = "webhook.resumed"
+    WEBHOOK_DELETED = "webhook.deleted"
+    PRIVACY_EXPORTED = "privacy.exported"
+    PRIVACY_ERASED = "privacy.erased"
