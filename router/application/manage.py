@@ -83,7 +83,7 @@ class NewWebhook:
 
 async def set_account(registry: Registry, account_id: object, *, webhooks_enabled: bool) -> StoredAccount:
     """Switch an account's webhooks on or off. Raises InvalidInput for an id that is none."""
-    account = StoredAccount(id=_typed_account_id(account_id), webhooks_enabled=webhooks_enabled)
+    account = StoredAccount(id=typed_account_id(account_id), webhooks_enabled=webhooks_enabled)
 
     await registry.set_account(account.id, webhooks_enabled=webhooks_enabled)
     return account
@@ -118,7 +118,7 @@ def _webhook_from(
 ) -> Webhook:
     definition = check_definition(
         RawDefinition(
-            account_id=_typed_account_id(draft.account_id),
+            account_id=typed_account_id(draft.account_id),
             url=draft.url,
             event_type=draft.event_type,
             enabled=draft.enabled,
@@ -154,7 +154,7 @@ def new_webhook_id(randomness: Randomness) -> WebhookId:
     return WebhookId("wh_" + b32encode(randomness(ID_BYTES)).decode("ascii").lower())
 
 
-def _typed_account_id(value: object) -> AccountId:
+def typed_account_id(value: object) -> AccountId:
     """An account id for a new document: a blank that nobody sees would make it another account."""
     account_id = check_account_id(value)
     if account_id != account_id.strip() or not account_id.isprintable():

@@ -16,6 +16,8 @@ from router.domain.delivery import Delivery
 from router.domain.errors import InvalidInput
 from router.domain.event import AccountId, EventType
 from router.domain.matching import Verdict
+from router.domain.principal import Principal
+from router.domain.token import Token
 from router.domain.webhook import Webhook, WebhookId, WebhookState
 from router.ports import (
     UNDATED,
@@ -29,6 +31,7 @@ from router.ports import (
     StoredAccount,
     StoredDeadLetter,
     StoredEvent,
+    TokenStore,
 )
 
 DEFAULT_LIMIT: Final = 50
@@ -197,7 +200,7 @@ def _webhook_position(webhook: Webhook) -> Position:
     return Position(at=webhook.created_at or UNDATED, id=webhook.id)
 
 
-# --- deliveries and dead letters -------------------------------------------------------------------
+# --- deliveries, dead letters and tokens -----------------------------------------------------------
 
 
 async def list_deliveries(reader: Reader, where: DeliveryFilter, request: PageRequest) -> Page[Delivery]:
@@ -215,6 +218,16 @@ async def list_dead_letters(reader: Reader, request: PageRequest) -> Page[Stored
         lambda after, limit: reader.dead_letters(after=after, limit=limit),
         reader.count_dead_letters,
         lambda letter: Position(at=letter.received_at, id=letter.id),
+    )
+
+
+async def list_tokens(store: TokenStore, by: Principal, request: PageRequest) -> Page[Token]:
+    """A page of the tokens that a principal sees, those that are over among them."""
+    return await _page(
+        request,
+        lambda after, limit: store.tokens(account_id=by.account_id, after=after, limit=limit),
+        lambda: store.count_tokens(account_id=by.account_id),
+        lambda token: Position(at=token.created_at, id=token.id),
     )
 
 

@@ -11,6 +11,7 @@ from router.adapters.http.proxy import ProxyAddress
 from router.adapters.mongo.deliveries import Retention
 from router.adapters.rabbitmq.config import BrokerConfig, DecodingRules, FieldPaths, SourceConfig, TimeFormat
 from router.application.lanes import LaneLimits
+from router.application.limits import Rate
 from router.domain.egress import DEFAULT_PORTS, EgressPolicy
 from router.domain.event import EventType
 from router.domain.fields import Path, parse_path
@@ -30,6 +31,10 @@ def _schedule(settings: ScheduleSettings) -> Schedule:
         delays=tuple(timedelta(seconds=delay) for delay in settings.retry_delays_seconds),
         max_age=None if settings.max_age_seconds is None else timedelta(seconds=settings.max_age_seconds),
     )
+
+
+def api_rate(settings: Settings) -> Rate:
+    return Rate(per_second=settings.api.rate_limit_per_second, burst=settings.api.rate_limit_burst)
 
 
 def suspend_after(settings: Settings) -> timedelta:

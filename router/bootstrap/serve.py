@@ -18,6 +18,7 @@ from router import __version__
 from router.adapters import systemd
 from router.adapters.rabbitmq.publisher import OccasionalPublisher
 from router.application.progress import Progress
+from router.application.token_book import TokenBook
 from router.application.upkeep import Housekeeping
 from router.bootstrap import convert
 from router.bootstrap.processes import StatusToParent, WorkerProcesses, status_fd
@@ -29,6 +30,7 @@ from router.domain.errors import ConfigurationRefused, DependencyUnavailable
 from router.settings import Settings
 from router.telemetry.log import configure_logging
 from router.telemetry.metrics import Metrics
+from router.web.api.auth import Access
 from router.web.app import build_app
 from router.web.server import WebServer
 
@@ -139,9 +141,12 @@ class _Daemon:
         await store.pulse()
         await store.keys.demand(store.secret_store)
         if self._role != "worker":
-            server = self._web_server(store)
+            book = TokenBook(store.tokens, store.now)
+            resources.push_async_callback(book.close)
+            server = self._web_server(store, book)
             await server.start()
             resources.push_async_callback(server.stop)
+            supervisor.start([book])
         if self._workers > 1 and self._role != "api":
             await self._start_processes(store, supervisor)
         elif self._role != "api":
@@ -159,11 +164,12 @@ class _Daemon:
     def _is_ready(self) -> bool:
         return all(self._readiness.checks().values())
 
-    def _web_server(self, store: Store) -> WebServer:
+    def _web_server(self, store: Store, book: TokenBook) -> WebServer:
         api = self._settings.api
         app = build_app(
             reader=store.reader,
             registry=store.registry,
+            tokens=store.tokens,
             audit=store.audit,
             publisher=OccasionalPublisher(convert.broker(self._settings)),
             queue_of_source={source.name: source.queue for source in self._settings.sources},
@@ -172,13 +178,23 @@ class _Daemon:
             rotation_overlap=convert.rotation_overlap(self._settings),
             country=self._settings.numbers.default_country,
             egress=convert.egress_policy(self._settings),
-            token=api.admin_token.get_secret_value() if api.admin_token else None,
+            access=self._access(),
+            book=book,
             checks=self._readiness.checks,
             metrics=self._metrics.registry,
             observe=self._observe,
             stalled=self._readiness.stalled,
         )
         return WebServer(app, api.host, api.port)
+
+    def _access(self) -> Access:
+        api = self._settings.api
+        return Access(
+            admin_token=api.admin_token.get_secret_value() if api.admin_token else None,
+            rate=convert.api_rate(self._settings),
+            trusted_proxies=api.trusted_proxies,
+            denied=lambda reason: self._metrics.api_denied.labels(reason).inc(),
+        )
 
     async def _start_worker(self, store: Store, supervisor: Supervisor) -> None:
         worker = Worker(self._settings, store, self._metrics, _owner())

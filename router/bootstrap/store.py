@@ -24,10 +24,11 @@ from router.adapters.mongo.reader import MongoReader
 from router.adapters.mongo.registry import MongoRegistry
 from router.adapters.mongo.resilience import Persistent, StoreHealth
 from router.adapters.mongo.secrets import MongoSecrets
+from router.adapters.mongo.tokens import MongoTokens
 from router.adapters.vault import read_key_ring
 from router.bootstrap import convert
 from router.domain.errors import DependencyUnavailable
-from router.ports import NO_KEYS, AuditLog, PrivacyStore, Reader, Registry, Vault
+from router.ports import NO_KEYS, AuditLog, PrivacyStore, Reader, Registry, TokenStore, Vault
 from router.settings import EMBEDDED, Settings
 
 log = structlog.get_logger("router.store")
@@ -41,8 +42,8 @@ KEYS_CREDENTIAL: Final = "webhook-router.keys"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Store:
-    """A store that answers, its clock in step. `reader` and `registry` are what people and programs may use,
-    `secret_store` is what the keeper of the keys may."""
+    """A store that answers, its clock in step. Ports are what people and programs may use; `secret_store` is what the
+    keeper of the keys may."""
 
     database: Database
     url: str
@@ -53,6 +54,7 @@ class Store:
     vault: Vault
     keys: KeyRecords
     secret_store: MongoSecrets
+    tokens: TokenStore
     audit: AuditLog
     privacy: PrivacyStore
 
@@ -115,6 +117,7 @@ async def _store(database: Database, url: str, settings: Settings, vault: Vault)
         vault=vault,
         keys=KeyRecords(database, vault),
         secret_store=MongoSecrets(database, vault, persistently),
+        tokens=MongoTokens(database),
         privacy=MongoPrivacy(database, settings.numbers.default_country, convert.retention(settings).log),
         audit=MongoAuditTrail(database, convert.audit_retention(settings)),
     )

@@ -15,6 +15,7 @@ from router.cli.privacy import privacy
 from router.cli.sealing import secrets
 from router.cli.service import check_config, completion, demo, openapi, serve
 from router.cli.session import Session
+from router.cli.tokens import tokens
 from router.cli.webhooks import webhooks
 
 
@@ -41,6 +42,7 @@ for command in (
     deliveries,
     dead_letters,
     events,
+    tokens,
     secrets,
     audit,
     privacy,

@@ -12,17 +12,19 @@ import click
 from router.domain.delivery import DeliveryStatus
 from router.domain.errors import InvalidInput
 from router.domain.event import EventType, RejectionReason
+from router.domain.principal import Scope
 from router.domain.webhook import WebhookState
 
 EVENT_TYPES: Final = click.Choice([kind.value for kind in EventType])
 STATUSES: Final = click.Choice([status.value for status in DeliveryStatus])
 REASONS: Final = click.Choice([reason.value for reason in RejectionReason])
 STATES: Final = click.Choice([state.value for state in WebhookState])
+SCOPES: Final = click.Choice([scope.value for scope in Scope])
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-_AGO: Final = re.compile(r"(?P<count>[0-9]{1,6})(?P<unit>[smhd])")
+_SPAN: Final = re.compile(r"(?P<count>[0-9]{1,6})(?P<unit>[smhd])")
 _UNITS: Final[Mapping[str, str]] = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -30,25 +32,42 @@ def parse_moment(_: click.Context, __: click.Parameter, text: str | None) -> dat
     """Callback: a point in time from RFC 3339, a day, or how long ago; aware, and UTC where no offset is given."""
     if text is None:
         return None
-    ago = _AGO.fullmatch(text)
+    ago = _span(text)
     try:
-        if ago:
-            return datetime.now(UTC) - timedelta(**{_UNITS[ago["unit"]]: int(ago["count"])})
+        return _moment(text, example="2h for two hours ago") if ago is None else datetime.now(UTC) - ago
+    except OverflowError:
+        raise click.BadParameter(f"{text!r} is too long ago") from None
+
+
+def parse_end(_: click.Context, __: click.Parameter, text: str | None) -> datetime | timedelta | None:
+    """Callback: a point in time like `parse_moment`, but for how long from now on instead of how long ago."""
+    if text is None:
+        return None
+    span = _span(text)
+    return _moment(text, example="90d for in 90 days") if span is None else span
+
+
+def _span(text: str) -> timedelta | None:
+    span = _SPAN.fullmatch(text)
+    return timedelta(**{_UNITS[span["unit"]]: int(span["count"])}) if span else None
+
+
+def _moment(text: str, *, example: str) -> datetime:
+    try:
         moment = datetime.fromisoformat(text)
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError):
-        examples = "write 2025-03-11, 2025-03-11T09:14:07Z, or 2h for two hours ago"
-        raise click.BadParameter(f"{text!r} is no time: {examples}") from None
+        raise click.BadParameter(f"{text!r} is no time: write 2025-03-11, 2025-03-11T09:14:07Z, or {example}") from None
 
 
 def parse_duration(_: click.Context, __: click.Parameter, text: str | None) -> timedelta | None:
     """Callback: how long, as `90s`, `30m`, `24h` or `7d`."""
     if text is None:
         return None
-    duration = _AGO.fullmatch(text)
+    duration = _span(text)
     if duration is None:
         raise click.BadParameter(f"{text!r} is no duration: write 90s, 30m, 24h or 7d")
-    return timedelta(**{_UNITS[duration["unit"]]: int(duration["count"])})
+    return duration
 
 
 def parse_headers(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> dict[str, str]:

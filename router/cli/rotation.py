@@ -13,8 +13,9 @@ from router.application.queries import WebhookReport
 from router.cli import output, views
 from router.cli.base import Command
 from router.cli.options import json_option, parse_duration, usage_error
-from router.cli.session import Session, Store
+from router.cli.session import Session, Store, auditor
 from router.cli.webhook_output import fields, not_found
+from router.domain.audit import AuditAction
 from router.domain.errors import InvalidInput
 from router.domain.webhook import WebhookId
 
@@ -57,6 +58,7 @@ def rotate_secret(
 
     async def work(store: Store, settings: Settings) -> tuple[WebhookReport | None, str | None]:
         identity, secret = WebhookId(webhook_id), None
+        await auditor(store).note_webhook(AuditAction.WEBHOOK_SECRET_ROTATED, identity, store.reader)
         if asymmetric:
             await rotation.renew_signing_key(store.registry, identity, randomness=secrets.token_bytes, now=store.now())
         else:

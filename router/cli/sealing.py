@@ -13,7 +13,8 @@ import click
 from router.cli import output
 from router.cli.base import ExitCode, Group
 from router.cli.options import json_option
-from router.cli.session import Session, Store
+from router.cli.session import Session, Store, auditor
+from router.domain.audit import AuditAction
 from router.domain.errors import ConfigurationRefused, DependencyUnavailable
 from router.domain.sealed import KEY_BYTES, KEY_ID_RULE, is_key_id
 from router.ports import Resealing, SecretCounts
@@ -133,6 +134,7 @@ def rotate(session: Session, /, *, dry_run: bool, as_json: bool) -> int:
         rotation = _Rotation(dry_run=dry_run, count=waiting, left=waiting, unopened=counts.unopened)
         output.note(f"{_values(rotation.count)} to seal with key {output.shown(active)}.")
         if rotation.count and not dry_run:
+            await auditor(store).note(AuditAction.SECRETS_RESEALED, target=active, values=waiting)
             rotation.done = await _reseal_all(store)
             counts = await store.secret_store.count()
             rotation.left, rotation.unopened = _not_sealed_with(active, counts), counts.unopened

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from router.application.audit import Auditor
 from router.domain.egress import EgressPolicy
-from router.ports import AuditLog, PrivacyStore, Publisher, Reader, Registry, SecretStore
+from router.ports import AuditLog, PrivacyStore, Publisher, Reader, Registry, SecretStore, TokenStore
 
 if TYPE_CHECKING:
     from router.settings import Settings
@@ -32,7 +32,7 @@ STORE_PATIENCE_SECONDS: Final = 2.0
 
 
 class Store(Protocol):
-    """What bootstrap opens of the store: reading, managing, keeping keys, and the store's time."""
+    """What bootstrap opens of the store: reading, managing, tokens, keys, the audit trail, and the store's time."""
 
     @property
     def reader(self) -> Reader: ...
@@ -42,6 +42,9 @@ class Store(Protocol):
 
     @property
     def secret_store(self) -> SecretStore: ...
+
+    @property
+    def tokens(self) -> TokenStore: ...
 
     @property
     def audit(self) -> AuditLog: ...

@@ -12,6 +12,7 @@ from typing import Any
 
 from router.application.queries import EventReport, WebhookReport
 from router.domain.delivery import Delivery
+from router.domain.token import Token
 from router.ports import AuditRecord, StoredAccount, StoredDeadLetter
 
 View = dict[str, Any]
@@ -63,6 +64,12 @@ def audit_record(found: AuditRecord) -> View:
     from router.web.api.views import audit_object
 
     return _plain(audit_object(found))
+
+
+def token(found: Token) -> View:
+    from router.web.api.views import token_object
+
+    return _plain(token_object(found))
 
 
 def _plain(shape: object) -> View:

@@ -35,3 +35,7 @@ class NotAllowed(InvalidInput):
     def __init__(self, field: str, message: str, *, told_outside: str) -> None:
         super().__init__(field, message)
         self.told_outside = told_outside
+
+
+class OutOfSight(RouterError):
+    """What was asked for is another account's, or nobody's. Whoever asks must not learn whether it exists."""

@@ -19,8 +19,8 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Principal:
-    """Whoever sends a request. `name` is fit for logs and for the audit trail: a token's visible prefix, or
-    `admin_token`, or `cli:<user>`."""
+    """Whoever sends a request. `name` is fit for logs and for the audit trail: `token:<id>`, `admin_token`,
+    or `cli:<user>`."""
 
     name: str
     scopes: frozenset[Scope]

@@ -46,6 +46,7 @@ from router.ports.reading import (
     StoredEvent,
 )
 from router.ports.sealing import NO_KEYS, Place, Resealing, SecretCounts, SecretStore, Vault
+from router.ports.tokens import TokenStore
 
 __all__ = [
     "EXCHANGE_HEADER",
@@ -101,6 +102,7 @@ __all__ = [
     "StoredAccount",
     "StoredDeadLetter",
     "StoredEvent",
+    "TokenStore",
     "Upkeep",
     "Vault",
 ]

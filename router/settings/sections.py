@@ -22,6 +22,7 @@ from router.settings.values import (
     KeyedError,
     MongoUrl,
     NameServer,
+    NetworkText,
     Port,
     ProxyUrl,
     Token,
@@ -71,6 +72,12 @@ class ApiSettings(Section):
     """TCP port to listen on, 0 to 65535; 0 takes any free port."""
     admin_token: Annotated[Token | None, NONE_WORD] = None
     """Token with every scope, for first set-up: 8 or more printable ASCII characters, no spaces; `none`."""
+    rate_limit_per_second: Annotated[float, Field(ge=1, le=100_000), NUMBER] = 200.0
+    """Requests per second, 1 to 100000, of one token and of one client address."""
+    rate_limit_burst: Annotated[int, Field(ge=10, le=1_000_000), NUMBER] = 2_000
+    """Requests at once, 10 to 1000000, of one token and of one client address."""
+    trusted_proxies: Annotated[tuple[NetworkText, ...], Field(max_length=100)] = ()
+    """Networks of proxies whose X-Forwarded-For counts: `10.0.0.0/8`, `fd00::/8`."""
 
 
 class EgressSettings(Section):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from ipaddress import ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Annotated, Final
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
@@ -156,8 +156,18 @@ def _check_name_server(value: str) -> str:
     return f"{shown}:{int(port)}" if port else shown
 
 
+def _read_network(value: object) -> IPv4Network | IPv6Network:
+    if isinstance(value, IPv4Network | IPv6Network):
+        return value
+    try:
+        return ip_network(value) if isinstance(value, str) else ip_network("")
+    except ValueError:
+        raise ValueError("must be a network like 10.0.0.0/8 or fd00::/8, or an address") from None
+
+
 Allow = Annotated[AllowRule, BeforeValidator(_read_allow_rule)]
 NameServer = Annotated[str, AfterValidator(_check_name_server)]
+NetworkText = Annotated[IPv4Network | IPv6Network, BeforeValidator(_read_network)]
 Port = Annotated[int, Field(ge=0, le=MAX_PORT), NUMBER]
 
 

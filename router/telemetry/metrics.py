@@ -52,6 +52,7 @@ class Metrics:
             "egress_proxy_faults", "Connections that the egress proxy did not give, by kind.", "kind"
         )
         self.egress_refusals = counter("egress_refusals", "Requests that the egress policy refused, by rule.", "rule")
+        self.api_denied = counter("api_denied", "API requests that were not let in, by reason.", "reason")
         self.webhooks = gauge("webhooks", "Webhook definitions in memory.")
         self.webhooks_suspended = gauge("webhooks_suspended", "Webhooks that are suspended.")
         self.consumer_alive = gauge("consumer_alive", "Whether the consumer of a source is subscribed.", "source")

@@ -9,10 +9,13 @@ from typing import Final
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
+from router.application.confinement import confined_audit, confined_reader, confined_registry
 from router.application.manage import Randomness
+from router.application.token_book import TokenBook
 from router.domain.egress import EgressPolicy
-from router.ports import AuditLog, Publisher, Reader, Registry
-from router.web.api.auth import AdminToken
+from router.domain.principal import Principal
+from router.ports import AuditLog, Publisher, Reader, Registry, TokenStore
+from router.web.api.auth import Access, Doorkeeper
 from router.web.api.catalogue import ENDPOINTS
 from router.web.api.endpoints import Api
 from router.web.api.openapi import openapi_document
@@ -35,6 +38,7 @@ def build_app(
     *,
     reader: Reader,
     registry: Registry,
+    tokens: TokenStore,
     audit: AuditLog,
     publisher: Publisher,
     queue_of_source: Mapping[str, str],
@@ -43,14 +47,15 @@ def build_app(
     now: Callable[[], datetime],
     randomness: Randomness,
     rotation_overlap: timedelta,
-    token: str | None,
+    access: Access,
+    book: TokenBook,
     checks: Checks,
     metrics: CollectorRegistry,
     observe: Callable[[], None] = lambda: None,
     stalled: Callable[[], Sequence[str]] = tuple,
 ) -> web.Application:
-    """The application. `token` is `api.admin_token`; None lets nobody in. `country` is where numbers are dialled,
-    `egress` where new webhooks may lead.
+    """The application. `access` and `book` say who gets in. `country` is where numbers are dialled, `egress` where new
+    webhooks may lead.
 
     `queue_of_source` says where a dead letter goes back to, `rotation_overlap` how long an old secret signs.
     `checks` is asked for readiness, `stalled` for liveness. `observe` brings the gauges of `metrics` up to date before
@@ -59,27 +64,33 @@ def build_app(
     app = web.Application(middlewares=[problems], client_max_size=MAX_BODY_BYTES)
     app.on_response_prepare.append(_add_headers)
     add_probes(app, checks, metrics, observe, stalled)
-    _add_openapi(app)
-    api = Api(
-        reader=reader,
-        registry=registry,
-        audit=audit,
-        publisher=publisher,
-        queue_of_source=queue_of_source,
-        country=country,
-        egress=egress,
-        now=now,
-        randomness=randomness,
-        rotation_overlap=rotation_overlap,
-    )
-    add_endpoints(app, ENDPOINTS, api, AdminToken(token))
+    doorkeeper = Doorkeeper(access, book)
+    _add_openapi(app, doorkeeper)
+
+    def api_for(principal: Principal) -> Api:
+        return Api(
+            reader=confined_reader(reader, principal),
+            registry=confined_registry(registry, reader, principal),
+            tokens=tokens,
+            audit=confined_audit(audit, principal),
+            publisher=publisher,
+            queue_of_source=queue_of_source,
+            country=country,
+            egress=egress,
+            now=now,
+            randomness=randomness,
+            rotation_overlap=rotation_overlap,
+        )
+
+    add_endpoints(app, ENDPOINTS, api_for, doorkeeper)
     return app
 
 
-def _add_openapi(app: web.Application) -> None:
+def _add_openapi(app: web.Application, doorkeeper: Doorkeeper) -> None:
     document = encode(openapi_document())
 
-    async def openapi(_: web.Request) -> web.Response:
+    async def openapi(request: web.Request) -> web.Response:
+        doorkeeper.pace(request)
         return web.Response(body=document, content_type=JSON)
 
     app.router.add_get("/openapi.json", openapi)

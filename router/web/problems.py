@@ -29,11 +29,13 @@ RETRY_AFTER_SECONDS: Final = 5
 KINDS: Final[Mapping[int, str]] = {
     400: "invalid-request",
     401: "unauthorized",
+    403: "forbidden",
     404: "not-found",
     405: "method-not-allowed",
     409: "conflict",
     413: "too-large",
     415: "unsupported-media-type",
+    429: "too-many-requests",
     500: "internal",
     503: "unavailable",
 }

@@ -35,7 +35,8 @@ async def test_nobody_reads_without_the_token(api: Api, target: str, headers: di
     answer = await api.request("GET", target, headers=headers)
 
     assert_problem(answer, 401, "unauthorized")
-    assert answer.headers["WWW-Authenticate"] == "Bearer"
+    wrong = headers.get("Authorization") == "Bearer wrong-token"
+    assert answer.headers["WWW-Authenticate"] == ('Bearer error="invalid_token"' if wrong else "Bearer")
 
 
 @pytest.mark.parametrize(
@@ -60,14 +61,13 @@ async def test_scheme_of_the_token_may_be_written_in_any_case(api: Api) -> None:
     assert (await api.request("GET", "/v1/webhooks", headers={"Authorization": f"bearer {TOKEN}"})).status == 200
 
 
-async def test_api_without_a_token_lets_nobody_in_and_says_how_to_set_one(surroundings: Surroundings) -> None:
+async def test_api_without_a_token_lets_nobody_in(surroundings: Surroundings) -> None:
     surroundings.token = None
     async with surroundings.serving() as api:
         for target in READS:
             for token in ("", "None", TOKEN):
                 answer = await api.request("GET", target, headers={"Authorization": f"Bearer {token}"})
                 assert_problem(answer, 401, "unauthorized")
-                assert "api.admin_token" in answer.json["detail"]
 
 
 @pytest.mark.parametrize("path", ["/livez", "/readyz", "/openapi.json", "/metrics"])

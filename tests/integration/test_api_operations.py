@@ -95,9 +95,9 @@ async def test_document_tells_security_scopes_errors_and_examples(api: Api) -> N
     document = (await api.get("/openapi.json")).json
 
     operation = document["paths"]["/v1/deliveries"]["get"]
-    assert operation["security"] == [{"token": []}]
+    assert operation["security"] == [{"token": ["read"]}]
     assert "scope `read`" in operation["description"]
-    assert set(operation["responses"]) == {"200", "400", "401", "503"}
+    assert set(operation["responses"]) == {"200", "400", "401", "403", "404", "429", "503"}
     assert document["paths"]["/livez"]["get"]["security"] == []
     limit = next(each for each in operation["parameters"] if each["name"] == "limit")
     assert (limit["schema"]["minimum"], limit["schema"]["maximum"], limit["schema"]["default"]) == (1, 200, 50)

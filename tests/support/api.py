@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import aiohttp
@@ -18,12 +19,18 @@ from router.adapters.mongo.audit import MongoAuditTrail
 from router.adapters.mongo.driver import Database
 from router.adapters.mongo.reader import MongoReader
 from router.adapters.mongo.registry import MongoRegistry
+from router.adapters.mongo.tokens import MongoTokens
+from router.application.limits import Rate
+from router.application.token_book import TokenBook
 from router.domain.egress import EgressPolicy
 from router.ports import AuditLog, MessageProperties
+from router.web.api.auth import Access
 from router.web.app import build_app
+from router.web.clients import Network
 from router.web.server import WebServer
 from tests.support.samples import NOON
 
+GENEROUS = Rate(per_second=1_000, burst=10_000)
 TOKEN = "t0ken-of-the-tests"
 AUTHORIZED = {"Authorization": f"Bearer {TOKEN}"}
 
@@ -67,21 +74,40 @@ class Surroundings:
     """In place of the trail of the database."""
     publications: Publications = field(default_factory=Publications)
     metrics: CollectorRegistry = field(default_factory=CollectorRegistry)
+    now: Callable[[], datetime] = lambda: NOON
+    randomness: Callable[[int], bytes] = lambda count: b"\x01" * count
+    rate: Rate = GENEROUS
+    trusted_proxies: tuple[Network, ...] = ()
+    clock: Callable[[], float] = time.monotonic
+    denied: list[str] = field(default_factory=list)
+    """Reasons why requests were not let in."""
+
+    @property
+    def tokens(self) -> MongoTokens:
+        return MongoTokens(self.database)
 
     def app(self) -> web.Application:
         gauge = Gauge("test_observed", "Counts readings.", registry=self.metrics)
         return build_app(
             reader=MongoReader(self.database, "FR"),
             registry=MongoRegistry(self.database),
+            tokens=self.tokens,
             audit=self.audit or MongoAuditTrail(self.database),
             publisher=self.publications,
             queue_of_source={"call": "webhook-router.call"},
             country="FR",
             egress=EgressPolicy(deny_ports=frozenset({22})),
-            now=lambda: NOON,
-            randomness=lambda count: b"\x01" * count,
+            now=self.now,
+            randomness=self.randomness,
             rotation_overlap=timedelta(days=1),
-            token=self.token,
+            access=Access(
+                admin_token=self.token,
+                rate=self.rate,
+                trusted_proxies=self.trusted_proxies,
+                denied=self.denied.append,
+                clock=self.clock,
+            ),
+            book=TokenBook(self.tokens, self.now),
             checks=lambda: self.checks,
             metrics=self.metrics,
             observe=gauge.inc,

@@ -15,6 +15,7 @@ from router.domain.errors import DependencyUnavailable, InvalidInput
 from router.domain.event import AccountId, EventKey, EventType
 from router.domain.signing import Secret, SecretEntry, SigningKey, format_secret, parse_secret, rotate
 from router.domain.subject import Subject
+from router.domain.token import Token, TokenId
 from router.domain.webhook import Suspension, Webhook, WebhookId
 from router.ports import (
     UNDATED,
@@ -40,12 +41,12 @@ from router.ports import (
 NOW = datetime(2025, 3, 11, 9, 14, 7, tzinfo=UTC)
 
 
+@dataclass
 class FakeAudit:
     """`ports.AuditLog` in memory. `is_away` lets nothing be written."""
 
-    def __init__(self) -> None:
-        self.written: list[AuditEntry] = []
-        self.is_away = False
+    written: list[AuditEntry] = field(default_factory=list)
+    is_away: bool = False
 
     async def write(self, entry: AuditEntry) -> None:
         if self.is_away:
@@ -149,7 +150,8 @@ class FakeStore:
     log: list[tuple[Delivery, bytes | None]] = field(default_factory=list)
     number_keys: dict[DeliveryId, tuple[str, ...]] = field(default_factory=dict)
     letters: dict[str, StoredDeadLetter] = field(default_factory=dict)
-    secret_store: FakeSecretStore = field(default_factory=FakeSecretStore)
+    secret_store: FakeSecretStore = field(default_factory=FakeSecretStore, compare=False)
+    kept_tokens: dict[TokenId, Token] = field(default_factory=dict)
     time: datetime = NOW
     trail: FakeAudit = field(default_factory=FakeAudit)
 
@@ -168,6 +170,10 @@ class FakeStore:
     @property
     def registry(self) -> FakeRegistry:
         return FakeRegistry(self)
+
+    @property
+    def tokens(self) -> FakeTokens:
+        return FakeTokens(self)
 
     def now(self) -> datetime:
         return self.time
@@ -328,6 +334,36 @@ class FakeReader:
 
     async def dead_letter(self, letter_id: str) -> StoredDeadLetter | None:
         return self._store.letters.get(letter_id)
+
+
+class FakeTokens:
+    def __init__(self, store: FakeStore) -> None:
+        self._kept = store.kept_tokens
+
+    async def add(self, token: Token) -> bool:
+        return self._kept.setdefault(token.id, token).digest == token.digest
+
+    async def find(self, token_id: TokenId) -> Token | None:
+        return self._kept.get(token_id)
+
+    async def tokens(self, *, account_id: AccountId | None, after: Position | None, limit: int) -> Sequence[Token]:
+        found = [token for token in self._kept.values() if account_id in (None, token.account_id)]
+        found.sort(key=lambda token: (token.created_at, token.id), reverse=True)
+        return [token for token in found if _is_after((token.created_at, token.id), after)][:limit]
+
+    async def count_tokens(self, *, account_id: AccountId | None) -> int:
+        return len(await self.tokens(account_id=account_id, after=None, limit=10**9))
+
+    async def revoke(self, token_id: TokenId, at: datetime) -> None:
+        token = self._kept.get(token_id)
+        if token is not None and token.revoked_at is None:
+            self._kept[token_id] = replace(token, revoked_at=at)
+
+    async def note_uses(self, uses: Mapping[TokenId, datetime]) -> None:
+        for token_id, at in uses.items():
+            token = self._kept.get(token_id)
+            if token is not None and (token.last_used_at is None or token.last_used_at <= at - timedelta(minutes=1)):
+                self._kept[token_id] = replace(token, last_used_at=at)
 
 
 def _is_after(place: tuple[datetime, str], after: Position | None) -> bool:

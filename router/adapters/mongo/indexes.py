@@ -18,6 +18,7 @@ DELIVERIES: Final = "deliveries"
 DEAD_LETTERS: Final = "dead_letters"
 PUBLISHER_CLOCKS: Final = "publisher_clocks"
 SEALING_KEYS: Final = "sealing_keys"
+TOKENS: Final = "tokens"
 AUDIT: Final = "audit"
 
 OUTBOX_INDEX: Final = "announce"
@@ -63,6 +64,10 @@ INDEXES: Final[dict[str, list[IndexModel]]] = {
         _index("newest", ("at", DESCENDING), ("_id", DESCENDING)),
         _index("account", ("account_id", ASCENDING), ("at", DESCENDING), ("_id", DESCENDING)),
         _TTL,
+    ],
+    TOKENS: [
+        _index("account", ("account_id", ASCENDING), *_NEWEST),
+        _index("newest", *_NEWEST),
     ],
     DEAD_LETTERS: [
         _index("newest", ("received_at", DESCENDING), ("_id", DESCENDING)),

@@ -9,9 +9,12 @@ from typing import Annotated, Any, Final, Self
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, model_validator
 
 from router.application.manage import WebhookDraft
+from router.application.tokens import TokenDraft
 from router.domain.credentials import ClientAuthentication
 from router.domain.event import EventType
+from router.domain.principal import Scope
 from router.domain.signing import MAX_OVERLAP
+from router.web.api.params import Time
 
 _RESTRICT_TO: Final = {
     "anyOf": [
@@ -164,3 +167,24 @@ class WebhookChange(_Body):
     enabled: bool = Field(
         description="False pauses it: what is pending waits, and events meanwhile are not delivered. True ends that."
     )
+
+
+class NewToken(_Body):
+    """A token to make."""
+
+    name: str = Field(description="1 to 200 characters on one line.", examples=["support desk"])
+    scopes: list[Annotated[Scope, Field(strict=False)]] = Field(
+        description="What it allows; `admin` allows everything.",
+        examples=[["read", "replay"]],
+        min_length=1,
+        max_length=4,
+    )
+    account_id: str | None = Field(
+        default=None, description="The only account that it sees; without one, all of them.", examples=["1042"]
+    )
+    expires_at: Time | None = Field(
+        default=None, description="When it ends; without a time, never.", examples=["2027-03-01T00:00:00Z"]
+    )
+
+    def draft(self) -> TokenDraft:
+        return TokenDraft(name=self.name, scopes=self.scopes, account_id=self.account_id, expires_at=self.expires_at)

@@ -7,5 +7,6 @@ from typing import Final
 from router.web.api.endpoints import Endpoint
 from router.web.api.managing import MANAGING
 from router.web.api.reading import READING
+from router.web.api.tokens import TOKENS
 
-ENDPOINTS: Final[tuple[Endpoint, ...]] = (*READING, *MANAGING)
+ENDPOINTS: Final[tuple[Endpoint, ...]] = (*READING, *MANAGING, *TOKENS)

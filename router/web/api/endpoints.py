@@ -16,7 +16,7 @@ from router.application.audit import Auditor
 from router.application.manage import Randomness
 from router.domain.egress import EgressPolicy
 from router.domain.principal import Principal, Scope
-from router.ports import AuditLog, Publisher, Reader, Registry
+from router.ports import AuditLog, Publisher, Reader, Registry, TokenStore
 
 Query = TypeVar("Query", bound=BaseModel)
 Body = TypeVar("Body")
@@ -24,11 +24,12 @@ Body = TypeVar("Body")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Api:
-    """What endpoints work with. `country` is where numbers without a country code are dialled, `egress` where new
-    webhooks may lead."""
+    """What endpoints work with, made for one principal: `reader`, `registry` and `audit` know nothing that it may not
+    see. `country` is where numbers without a country code are dialled, `egress` where new webhooks may lead."""
 
     reader: Reader
     registry: Registry
+    tokens: TokenStore
     audit: AuditLog
     publisher: Publisher
     queue_of_source: Mapping[str, str]

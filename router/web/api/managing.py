@@ -81,6 +81,7 @@ async def rotate_secret(api: Api, call: Call[NoQuery, Rotation]) -> RotatedWebho
     The answer shows it for the only time. Requests carry signatures of the old secrets too until the overlap is over.
     """
     webhook_id, body, secret = WebhookId(call.id), call.body, None
+    await call.audit.note_webhook(AuditAction.WEBHOOK_SECRET_ROTATED, webhook_id, api.reader)
     if body.asymmetric:
         await rotation.renew_signing_key(api.registry, webhook_id, randomness=api.randomness, now=api.now())
     else:

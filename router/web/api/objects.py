@@ -15,6 +15,7 @@ from router.domain.credentials import ClientAuthentication
 from router.domain.delivery import AttemptError, DeliveryReason, DeliveryStatus, Trigger
 from router.domain.event import EventType
 from router.domain.matching import Verdict
+from router.domain.principal import Scope
 from router.domain.webhook import WebhookState
 
 HIDDEN: Final = "***"
@@ -327,6 +328,40 @@ class AuditObject:
     ]
 
 
+# --- tokens ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenObject:
+    """What is kept of a token, which is not enough to show it."""
+
+    id: Annotated[str, Field(description="Id of the token.", examples=["4fQ0xZ9a"])]
+    prefix: Annotated[str, Field(description="How the token begins.", examples=["whr_4fQ0xZ9a"])]
+    name: Annotated[str, Field(description="What it is for.", examples=["support desk"])]
+    scopes: Annotated[list[Scope], Field(description="What it allows; `admin` allows everything.")]
+    account_id: Annotated[str | None, Field(description="null: it sees every account.", examples=["1042"])]
+    created_at: datetime
+    created_by: Annotated[
+        str, Field(description="`token:` and an id, `admin_token`, or `cli:` and a user.", examples=["cli:ops"])
+    ]
+    expires_at: Annotated[datetime | None, Field(description="null: never.")]
+    last_used_at: Annotated[datetime | None, Field(description="To about a minute; null: not yet.")]
+    revoked_at: Annotated[datetime | None, Field(description="null: it was not revoked.")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenWithText(TokenObject):
+    """A token that was just made, with its text, which is not shown again."""
+
+    token: Annotated[
+        str,
+        Field(
+            description="What to send as bearer token.",
+            examples=["whr_4fQ0xZ9a_0000000000000000000000000000000000000000000000000"],
+        ),
+    ] = field(repr=False)
+
+
 # --- pages -----------------------------------------------------------------------------------------
 
 
@@ -369,3 +404,9 @@ class AuditPage(PageObject):
     """A page of the audit trail."""
 
     items: list[AuditObject]
+
+
+class TokenPage(PageObject):
+    """A page of tokens."""
+
+    items: list[TokenObject]

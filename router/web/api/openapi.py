@@ -42,19 +42,26 @@ _TAGS: Final[Mapping[str, str]] = {
     "accounts": "The switch of each account.",
     "dead-letters": "Messages that could not be understood.",
     "audit": "Who saw or changed what.",
+    "tokens": "Who may use the API, and for what.",
     "operations": "For those who run the router. Needs no token.",
 }
 _DESCRIPTION: Final = """\
 Times are RFC 3339, UTC, to the millisecond. Lists are newest first: follow `next_cursor` until it is null. Errors are
 problem documents (RFC 9457) whose `type` names the kind and whose `errors` name each wrong parameter or field.
+
+A token has scopes: `read`, `replay`, `manage`, and `admin`, which allows everything. A token of one account sees that
+account only: lists are narrowed to it, and what belongs to another account, or to none as dead letters do, is a 404.
 """
+_BEARER: Final = "`whr_…`, made by `POST /v1/tokens` or `webhook-router tokens create`; or `api.admin_token`."
 _ERRORS: Final[Mapping[int, tuple[str, str]]] = {
     400: ("A parameter, the path or the body is wrong.", "limit: must be less than or equal to 200"),
-    401: ("No token, or one that is not known.", "send the header 'Authorization: Bearer <token>'"),
-    404: ("There is no such object.", "no delivery has this id"),
+    401: ("No token, or one that is not known, expired or revoked.", "send the header 'Authorization: Bearer <token>'"),
+    403: ("The token does not have the scope.", "the token does not have the scope manage"),
+    404: ("There is no such object, or it is another account's.", "no delivery has this id"),
     409: ("Others change the same object at this moment.", "the secret of wh_crm is being changed by others"),
     413: ("The body is longer than 1 MiB.", "the body is longer than 1 MiB"),
     415: ("The body is not `application/json`.", "the body must be application/json"),
+    429: ("Too many requests of this token or address.", "too many requests; try again in 2 s"),
     503: ("The store does not answer now.", "MongoDB does not answer (ServerSelectionTimeoutError); try again later"),
 }
 """What each error means, and the `detail` of its example."""
@@ -75,6 +82,8 @@ _OPERATIONS: Final[Mapping[str, tuple[str, Mapping[int, tuple[str, str]]]]] = {
     ),
     "/metrics": ("Show the metrics for Prometheus.", {200: ("The metrics.", "text/plain")}),
 }
+_PACED: Final[Mapping[str, Sequence[int]]] = {"/openapi.json": (429,)}
+"""What of these else may be answered: probes are never made to wait."""
 _VERBOSE: Final = Parameter.model_validate(
     {
         "name": "verbose",
@@ -103,7 +112,7 @@ def openapi_document(endpoints: Sequence[Endpoint] = ENDPOINTS) -> JsonSchema:
         components=Components(
             schemas={name: Schema.model_validate(schema) for name, schema in schemas.items()},
             responses={KINDS[status]: _error(status) for status in _ERRORS},
-            securitySchemes={_SECURITY: SecurityScheme(type="http", scheme="bearer")},
+            securitySchemes={_SECURITY: SecurityScheme(type="http", scheme="bearer", description=_BEARER)},
         ),
     )
     # Only what was set: the defaults of a query parameter are not allowed on one in the path.
@@ -122,7 +131,7 @@ def _operation(endpoint: Endpoint, query: JsonSchema) -> Operation:
         parameters=[*_path_parameters(endpoint.path), *_query_parameters(query)],
         requestBody=_request_body(endpoint),
         responses={str(endpoint.status): _answer(endpoint)} | _errors(_error_statuses(endpoint)),
-        security=[{_SECURITY: []}],
+        security=[{_SECURITY: [endpoint.scope.value]}],
     )
 
 
@@ -136,7 +145,8 @@ def _plain_operation(path: str) -> Operation:
         responses={
             str(status): Response(description=text, content={media_type: MediaType()})
             for status, (text, media_type) in answers.items()
-        },
+        }
+        | _errors(_PACED.get(path, ())),
         security=[],
     )
 
@@ -205,14 +215,13 @@ def _answer(endpoint: Endpoint) -> Response:
 
 
 def _error_statuses(endpoint: Endpoint) -> Iterable[int]:
-    yield from (400, 401)
-    if endpoint.missing:
-        yield 404
+    # 404 everywhere: it may all be another account's.
+    yield from (400, 401, 403, 404)
     if endpoint.may_conflict:
         yield 409
     if endpoint.body is not None:
         yield from (413, 415)
-    yield 503
+    yield from (429, 503)
 
 
 def _errors(statuses: Iterable[int]) -> dict[str, Response | Reference]:
@@ -237,6 +246,10 @@ def _error_headers(status: int) -> dict[str, Header | Reference] | None:
     match status:
         case 401:
             return {"WWW-Authenticate": _header("string", "Bearer")}
+        case 403:
+            return {"WWW-Authenticate": _header("string", 'Bearer error="insufficient_scope", scope="manage"')}
+        case 429:
+            return {"Retry-After": _header("integer", 2)}
         case 503:
             return {"Retry-After": _header("integer", RETRY_AFTER_SECONDS)}
         case _:

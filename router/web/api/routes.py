@@ -1,16 +1,18 @@
-"""Binds endpoints to the server: checks the token, parses the request, calls the endpoint, encodes what it answers."""
+"""Binds endpoints to the server: lets the caller in, parses the request, calls the endpoint, encodes its answer."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 from pydantic import BaseModel, ValidationError
 
 from router.application.audit import Auditor
-from router.web.api.auth import ADMIN, AdminToken
+from router.domain.errors import OutOfSight
+from router.domain.principal import Principal
+from router.web.api.auth import PRINCIPAL, Doorkeeper
 from router.web.api.endpoints import Api, Call, Endpoint
 from router.web.api.objects import PageObject
 from router.web.api.params import field_errors, parse_query
@@ -19,22 +21,25 @@ from router.web.problems import ProblemError, invalid_request
 
 JSON = "application/json"
 
+ApiFor = Callable[[Principal], Api]
+"""What endpoints work with exists only for somebody, within what they may see."""
 
-def add_endpoints(app: web.Application, endpoints: Iterable[Endpoint], api: Api, token: AdminToken) -> None:
+
+def add_endpoints(app: web.Application, endpoints: Iterable[Endpoint], api_for: ApiFor, doorkeeper: Doorkeeper) -> None:
     for endpoint in endpoints:
         # aiohttp's own pattern would refuse braces; "/" arrives here as %2F.
         path = re.sub(r"{(\w+)}", r"{\1:[^/]+}", endpoint.path)
         if endpoint.method == "GET":
-            app.router.add_get(path, _bound(endpoint, api, token))  # and HEAD
+            app.router.add_get(path, _bound(endpoint, api_for, doorkeeper))  # and HEAD
         else:
-            app.router.add_route(endpoint.method, path, _bound(endpoint, api, token))
+            app.router.add_route(endpoint.method, path, _bound(endpoint, api_for, doorkeeper))
 
 
-def _bound(endpoint: Endpoint, api: Api, token: AdminToken) -> Handler:
+def _bound(endpoint: Endpoint, api_for: ApiFor, doorkeeper: Doorkeeper) -> Handler:
     async def handle(request: web.Request) -> web.StreamResponse:
         # Here and not in a middleware that looks at paths: no spelling of a path can get around it.
-        token.check(request.headers.get("Authorization"))
-        principal = request.get("principal", ADMIN)
+        principal = request[PRINCIPAL] = await doorkeeper.admit(request, endpoint.scope)
+        api = api_for(principal)
         call = Call(
             id=next(iter(request.match_info.values()), ""),
             query=parse_query(endpoint.query, request.query),
@@ -42,7 +47,10 @@ def _bound(endpoint: Endpoint, api: Api, token: AdminToken) -> Handler:
             principal=principal,
             audit=Auditor(trail=api.audit, actor=principal.name, now=api.now),
         )
-        answer = await endpoint.handler(api, call)
+        try:
+            answer = await endpoint.handler(api, call)
+        except OutOfSight:
+            answer = None
         if answer is None or answer is False:
             raise ProblemError(404, endpoint.missing or "there is no such object")
         if endpoint.answer is None:

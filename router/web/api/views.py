@@ -15,9 +15,12 @@ from router.application.queries import (
     encode_cursor,
     state_reason,
 )
+from router.application.tokens import NewToken
 from router.domain.credentials import Auth, BasicAuth, BearerAuth, ClientCertificate, OAuth2Auth
 from router.domain.delivery import Attempt, Delivery
 from router.domain.matching import Verdict
+from router.domain.principal import Scope
+from router.domain.token import Token
 from router.domain.webhook import Restriction, TrackingNumberRestriction, UserRestriction
 from router.ports import AuditRecord, Position, StoredAccount, StoredDeadLetter
 from router.web.api.objects import (
@@ -42,6 +45,9 @@ from router.web.api.objects import (
     RotatedWebhook,
     SecretObject,
     SigningObject,
+    TokenObject,
+    TokenPage,
+    TokenWithText,
     TraceObject,
     TrackingNumbersObject,
     UserObject,
@@ -271,6 +277,33 @@ def audit_object(record: AuditRecord) -> AuditObject:
         target=entry.target,
         details={name: value if isinstance(value, str | int) else list(value) for name, value in entry.details.items()},
     )
+
+
+# --- tokens ---
+
+
+def token_page(page: Page[Token]) -> TokenPage:
+    items = [token_object(token) for token in page.items]
+    return TokenPage(items=items, next_cursor=_cursor(page.next), total=page.total)
+
+
+def token_object(token: Token) -> TokenObject:
+    return TokenObject(
+        id=token.id,
+        prefix=token.prefix,
+        name=token.name,
+        scopes=[scope for scope in Scope if scope in token.scopes],
+        account_id=token.account_id,
+        created_at=token.created_at,
+        created_by=token.created_by,
+        expires_at=token.expires_at,
+        last_used_at=token.last_used_at,
+        revoked_at=token.revoked_at,
+    )
+
+
+def token_with_text(new: NewToken) -> TokenWithText:
+    return TokenWithText(**_values(token_object(new.token)), token=new.text)
 
 
 # --- parts ---
