@@ -1,7 +1,10 @@
 # syntax=docker/dockerfile:1
 # Build: docker build -t webhook-router .      Run: see docker-compose.yml
 
-FROM python:3.11-slim-bookworm AS build
+# Where images are kept by their digest: --build-arg BASE=python:3.11-slim-bookworm@sha256:…
+ARG BASE=python:3.11-slim-bookworm
+
+FROM ${BASE} AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 WORKDIR /src
 RUN python -m venv /opt/build && python -m venv /opt/webhook-router
@@ -13,7 +16,7 @@ COPY router/ router/
 RUN /opt/build/bin/python -m hatchling build --target wheel --directory /wheels
 RUN /opt/webhook-router/bin/pip install --no-index --no-deps /wheels/*.whl
 
-FROM python:3.11-slim-bookworm
+FROM ${BASE}
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="webhook-router" \

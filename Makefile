@@ -8,13 +8,13 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 STAMP := .venv/.installed
 ARGS ?=
-MINUTES ?= 20
+MINUTES ?= $(if $(filter fuzz,$(MAKECMDGOALS)),5,20)
 SEED ?=
 
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-header $(ARGS)
 
-.PHONY: help setup run test faults check format bench soak lock clean
+.PHONY: help setup run test faults check format bench soak fuzz sbom lock clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -39,11 +39,12 @@ faults: setup ## break everything, write docs/faults.md; make faults ARGS="-k br
 	@scripts/ensure-faketime
 	@exec $(BIN)/pytest tests/faults -n 2 --dist worksteal $(ARGS)
 
-check: setup ## format, lint, types, import rules, unit tests: under a minute
+check: setup ## format, lint, types, import rules, lock, unit tests: under a minute
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/python -m scripts.check_lock
 	@$(BIN)/pytest -q tests/unit
 
 format: setup ## let ruff format and fix what it can
@@ -58,12 +59,28 @@ soak: setup ## load with random faults, nothing may be lost; make soak MINUTES=6
 	@scripts/ensure-broker
 	@exec $(BIN)/python -m tests.soak --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
+fuzz: .venv-fuzz/.installed ## bytes against the decoder, by which code they reach; make fuzz MINUTES=5
+	@exec .venv-fuzz/bin/python -m tests.fuzz --minutes $(MINUTES) --corpus .run/fuzz $(ARGS)
+
+sbom: .venv-sbom/.installed ## what the router is made of, from the lock: dist/sbom.cdx.json (CycloneDX)
+	@mkdir -p dist
+	@PYTHONWARNINGS=ignore exec .venv-sbom/bin/cyclonedx-py requirements requirements/base.txt --pyproject pyproject.toml \
+		--output-reproducible -o dist/sbom.cdx.json $(ARGS)
+
+# An environment of its own for each: they are no part of what is developed with.
+.venv-%/.installed: requirements/%.txt
+	@$(PYTHON) -m venv --clear .venv-$*
+	@.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
 lock: setup ## resolve requirements/*.txt again; make lock ARGS=--upgrade
 	@$(COMPILE) pyproject.toml -o requirements/base.txt
 	@$(COMPILE) pyproject.toml -c requirements/base.txt --extra embedded --extra dev -o requirements/dev.txt
+	@$(COMPILE) pyproject.toml -c requirements/base.txt --extra fuzz -o requirements/fuzz.txt
+	@echo 'cyclonedx-bom>=7' | $(COMPILE) - -c requirements/base.txt -o requirements/sbom.txt
 	@echo hatchling | $(COMPILE) - -c requirements/dev.txt -o requirements/build.txt
 	@git diff --stat -- requirements
 
 clean: ## remove .venv, caches and .run
-	@rm -rf .venv .run .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist build
+	@rm -rf .venv .venv-fuzz .venv-sbom .run .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist build
 	@find router tests bench -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true

@@ -16,7 +16,7 @@ from urllib.parse import SplitResult
 from router.domain.credentials import Auth, ClientCertificate, check_auth, check_client_certificate
 from router.domain.egress import EgressPolicy, EgressRule, check_url, normal_url, port_of
 from router.domain.errors import InvalidInput, NotAllowed
-from router.domain.event import AccountId, EventType
+from router.domain.event import MAX_ID_LENGTH, AccountId, EventType
 from router.domain.headers import Headers, check_headers
 from router.domain.numbers import to_e164
 from router.domain.signing import Secret, SigningKey, parse_secret, parse_signing_key, read_entries
@@ -25,6 +25,8 @@ from router.domain.webhook import Restriction, TrackingNumberRestriction, UserRe
 MAX_TRACKING_NUMBERS: Final = 10_000
 MAX_NAME_LENGTH: Final = 200
 
+_INTEGERS: Final = range(-(2**63), 2**63)
+"""Those that a document of the store can hold; longer ones cost time to be written in digits."""
 _NEW_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _NUMBERS_FIELD: Final = "restrict_to.tracking_numbers"
 _USER_FIELD: Final = "restrict_to.user_id"
@@ -125,11 +127,25 @@ def read_definition(raw: RawDefinition, country: str) -> Definition:
 
 def check_account_id(value: object) -> AccountId:
     """Account ids are strings; whoever writes an integer means its decimal text."""
-    if isinstance(value, int) and not isinstance(value, bool):
+    if isinstance(value, int) and not isinstance(value, bool) and value in _INTEGERS:
         return AccountId(str(value))
+    return AccountId(_check_id("account_id", value))
+
+
+def _check_id(name: str, value: object) -> str:
+    """An id of the platform's, in field `name`."""
     if not isinstance(value, str) or not value:
-        raise InvalidInput("account_id", "must be a string that is not empty")
-    return AccountId(value)
+        raise InvalidInput(name, "must be a string that is not empty")
+    if len(value) > MAX_ID_LENGTH or not _is_one_line(value):
+        raise InvalidInput(name, f"must have at most {MAX_ID_LENGTH} characters, and no control characters")
+    return value
+
+
+def _is_one_line(text: str) -> bool:
+    """Whether there is no control character, line break or half a surrogate pair in it."""
+    return text.isprintable() or not any(
+        unicodedata.category(character) in {"Cc", "Cs", "Zl", "Zp"} for character in text
+    )
 
 
 def check_event_type(value: object) -> EventType:
@@ -143,7 +159,7 @@ def check_name(value: object) -> str:
     name = value.strip() if isinstance(value, str) else ""
     if not 0 < len(name) <= MAX_NAME_LENGTH:
         raise InvalidInput("name", f"must have 1 to {MAX_NAME_LENGTH} characters")
-    if any(unicodedata.category(character) in {"Cc", "Cs", "Zl", "Zp"} for character in name):
+    if not _is_one_line(name):
         raise InvalidInput("name", "must be one line of text without control characters")
     return name
 
@@ -197,10 +213,7 @@ def _check_restriction(value: object, event_type: EventType | None, country: str
     if "user_id" in value:
         if event_type in (EventType.CALL, EventType.CDR):
             raise InvalidInput(_USER_FIELD, "goes with user; a call or cdr webhook takes tracking_numbers")
-        user_id = value["user_id"]
-        if not isinstance(user_id, str) or not user_id:
-            raise InvalidInput(_USER_FIELD, "must be a string that is not empty")
-        return UserRestriction(user_id=user_id)
+        return UserRestriction(user_id=_check_id(_USER_FIELD, value["user_id"]))
     raise InvalidInput("restrict_to", _RESTRICTION_FORMS)
 
 
@@ -211,7 +224,8 @@ def _check_numbers(value: object, country: str) -> frozenset[str]:
         raise InvalidInput(_NUMBERS_FIELD, f"holds at most {MAX_TRACKING_NUMBERS} numbers")
     numbers: list[str] = []
     for index, number in enumerate(value):
-        e164 = to_e164(str(number), country) if isinstance(number, str | int) else None
+        is_text = isinstance(number, str) or (isinstance(number, int) and number in _INTEGERS)
+        e164 = to_e164(str(number), country) if is_text else None
         if e164 is None:
             raise InvalidInput(f"{_NUMBERS_FIELD}[{index}]", "is no phone number")
         numbers.append(e164)

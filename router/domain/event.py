@@ -13,6 +13,8 @@ from typing import Final, NewType
 AccountId = NewType("AccountId", str)
 EventKey = NewType("EventKey", str)
 
+MAX_ID_LENGTH: Final = 1024
+"""Characters of an id that is kept as it is, written into a definition or asked for."""
 MAX_HEADER_ID_LENGTH: Final = 255
 """A longer event id is replaced by its hash in the `webhook-id` header (contract, section 4)."""
 
@@ -83,6 +85,11 @@ def event_key(account_id: str, event_id: str) -> EventKey:
 def id_from_body(body: bytes) -> str:
     """An event id for a message that carries none."""
     return "evt_" + sha256(body).hexdigest()[:32]
+
+
+def bounded_id(text: str, prefix: str) -> str:
+    """An id as it is kept: one longer than any that is meant is replaced by its hash, so that keys stay small."""
+    return text if len(text) <= MAX_ID_LENGTH else prefix + sha256(text.encode()).hexdigest()[:32]
 
 
 def header_id(event_id: str) -> str:

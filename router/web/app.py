@@ -22,16 +22,9 @@ from router.web.api.openapi import openapi_document
 from router.web.api.routes import JSON, add_endpoints
 from router.web.encoding import encode
 from router.web.probes import Checks, add_probes
-from router.web.problems import problems
+from router.web.problems import COMMON_HEADERS, problems
 
 MAX_BODY_BYTES: Final = 1024 * 1024
-
-_HEADERS: Final = {
-    "Cache-Control": "no-store",
-    "X-Content-Type-Options": "nosniff",
-    # In place of aiohttp's, which tells its version and Python's.
-    "Server": "webhook-router",
-}
 
 
 def build_app(
@@ -97,4 +90,4 @@ def _add_openapi(app: web.Application, doorkeeper: Doorkeeper) -> None:
 
 
 async def _add_headers(_: web.Request, response: web.StreamResponse) -> None:
-    response.headers.update(_HEADERS)
+    response.headers.update(COMMON_HEADERS)

@@ -22,7 +22,16 @@ from router.web.encoding import encode
 log = structlog.get_logger("router.web")
 
 CONTENT_TYPE: Final = "application/problem+json"
+COMMON_HEADERS: Final = {
+    "Cache-Control": "no-store",
+    "X-Content-Type-Options": "nosniff",
+    # In place of aiohttp's, which tells its version and Python's.
+    "Server": "webhook-router",
+}
+"""What every answer has."""
 TYPE_PREFIX: Final = "urn:webhook-router:problem:"
+MAX_FIELD_ERRORS: Final = 20
+"""Rules that an answer names; a body may break one for each of a million bytes."""
 RETRY_AFTER_SECONDS: Final = 5
 """What a caller is asked to wait while the store is away."""
 
@@ -82,7 +91,7 @@ class ProblemError(RouterError):
 def invalid_request(errors: Sequence[FieldError]) -> ProblemError:
     first = errors[0]
     more = f" ({len(errors) - 1} more)" if len(errors) > 1 else ""
-    return ProblemError(400, f"{first.field}: {first.message}{more}", errors=errors)
+    return ProblemError(400, f"{first.field}: {first.message}{more}", errors=errors[:MAX_FIELD_ERRORS])
 
 
 @web.middleware
@@ -125,6 +134,21 @@ def _told(request: web.Request, error: InvalidInput) -> str:
     principals = (value for value in request.values() if isinstance(value, Principal))
     is_customer = any(principal.account_id is not None for principal in principals)
     return error.told_outside if isinstance(error, NotAllowed) and is_customer else error.message
+
+
+def unreadable(request: web.BaseRequest, status: int, error: BaseException | None) -> web.Response:
+    """The answer to what never became a request. Its bytes, which may hold a token or a number, are neither logged
+    nor sent back."""
+    if status >= 500:
+        log.error("request_failed", method=request.method, error=type(error).__name__)
+        problem = ProblemError(500, "the request could not be answered; the log of the router says why")
+    else:
+        log.debug("request_unreadable", error=type(error).__name__)
+        problem = ProblemError(400, "this is no HTTP request that can be read, or its head is longer than 8 KiB")
+    answer = _response(problem)
+    answer.headers.update(COMMON_HEADERS)
+    answer.force_close()
+    return answer
 
 
 def _from_aiohttp(request: web.Request, answer: web.HTTPException) -> web.StreamResponse:

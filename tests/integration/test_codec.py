@@ -126,3 +126,21 @@ async def test_no_properties_close_the_connection(consumed: Consumed, seed: int)
     assert [item.raw.body for item in taken] == [encode(event)] * 11
     assert all(isinstance(item.content, Event) and item.content.event_id == event["id"] for item in taken)
     assert not any(item.raw.redelivered for item in taken)
+
+
+async def test_no_headers_close_the_connection_or_take_everybodys_time(consumed: Consumed) -> None:
+    """Tables in tables, deeper than any parser goes, and as many entries as fit; the message behind them is read."""
+    nested = b""
+    for _ in range(4_000):
+        nested = b"\0F" + struct.pack(">I", len(nested)) + nested
+    event = encode(make_event("1042"))
+    wires = [
+        struct.pack(">HI", 0b0010_0000_0000_0000, len(table)) + table
+        for table in (nested, b"\0V" * 60_000, b"\x01tS\0\0\0\x03abc")
+    ]
+
+    taken = await consumed.through(*((event, wire) for wire in wires), (event, NO_PROPERTIES))
+
+    assert [item.raw.body for item in taken] == [event] * 4
+    assert [item.raw.properties.headers for item in taken] == [{}, {}, {"t": "abc"}, {}]
+    assert all(isinstance(item.content, Event) and not item.raw.redelivered for item in taken)

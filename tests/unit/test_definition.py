@@ -21,7 +21,7 @@ from router.domain.definition import (
 )
 from router.domain.egress import EgressPolicy
 from router.domain.errors import InvalidInput, NotAllowed
-from router.domain.event import EventType
+from router.domain.event import MAX_ID_LENGTH, EventType
 from router.domain.headers import FORBIDDEN_NAMES, MAX_HEADERS, check_headers
 from router.domain.signing import Secret, SigningKey
 from router.domain.webhook import TrackingNumberRestriction, UserRestriction, WebhookState
@@ -115,6 +115,11 @@ WRONG = [
     (replace(CALL, account_id=""), "account_id"),
     (replace(CALL, account_id=True), "account_id"),
     (replace(CALL, account_id=["1042"]), "account_id"),
+    (replace(CALL, account_id={"$ne": None}), "account_id"),
+    (replace(CALL, account_id=10**5_000), "account_id"),
+    (replace(CALL, account_id="a" * (MAX_ID_LENGTH + 1)), "account_id"),
+    (replace(CALL, account_id="1042\0"), "account_id"),
+    (replace(CALL, account_id="\ud800"), "account_id"),
     (replace(CALL, event_type=None), "event_type"),
     (replace(CALL, event_type="CALL"), "event_type"),
     (replace(CALL, event_type=["call"]), "event_type"),
@@ -137,11 +142,17 @@ WRONG = [
     (replace(CALL, restrict_to={"tracking_numbers": ["0199001234"] * 10_001}), NUMBERS),
     (replace(CALL, restrict_to={"tracking_numbers": ["0199001234", "reception"]}), f"{NUMBERS}[1]"),
     (replace(CALL, restrict_to={"tracking_numbers": [None]}), f"{NUMBERS}[0]"),
+    (replace(CALL, restrict_to={"tracking_numbers": [10**5_000]}), f"{NUMBERS}[0]"),
+    (replace(CALL, restrict_to={"tracking_numbers": [{"$ne": None}]}), f"{NUMBERS}[0]"),
+    (replace(CALL, restrict_to={"tracking_numbers": ["1" * 5_000]}), f"{NUMBERS}[0]"),
     (replace(CALL, restrict_to={"tracking_numbers": [True]}), f"{NUMBERS}[0]"),
     (replace(CALL, restrict_to={"user_id": "u-17"}), "restrict_to.user_id"),
     (replace(USER, restrict_to={"tracking_numbers": ["0199001234"]}), NUMBERS),
     (replace(USER, restrict_to={"user_id": ""}), "restrict_to.user_id"),
     (replace(USER, restrict_to={"user_id": 17}), "restrict_to.user_id"),
+    (replace(USER, restrict_to={"user_id": {"$ne": None}}), "restrict_to.user_id"),
+    (replace(USER, restrict_to={"user_id": "u" * (MAX_ID_LENGTH + 1)}), "restrict_to.user_id"),
+    (replace(USER, restrict_to={"user_id": "u\n17"}), "restrict_to.user_id"),
     (replace(CALL, secret=17), "secret"),
     (replace(CALL, secret="whsec_"), "secret"),
     (replace(CALL, secret="whsec_not base64"), "secret"),

@@ -61,3 +61,44 @@ def test_the_sending_side_has_no_http_server() -> None:
 def test_every_module_opens_with_its_room_card() -> None:
     silent = [module for module in ROUTER.rglob("*.py") if not ast.get_docstring(ast.parse(module.read_text()))]
     assert silent == [], "say what the module decides or does, and what it touches"
+
+
+def mongo_calls() -> list[tuple[str, ast.Call]]:
+    """Each call of a method in `adapters/mongo`, and where it is."""
+    return [
+        (f"{module.name}:{node.lineno}", node)
+        for module in (ROUTER / "adapters" / "mongo").rglob("*.py")
+        for node in ast.walk(ast.parse(module.read_text()))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+    ]
+
+
+READS = {"find", "find_one", "count_documents", "distinct", "aggregate", "aggregate_raw_batches", "find_raw_batches"}
+
+
+def test_every_read_of_the_store_has_an_end() -> None:
+    """The server gives up by itself: `tests/integration/test_bounded_reads.py` hears it for the API's reads."""
+    reads = [(place, call) for place, call in mongo_calls() if getattr(call.func, "attr", "") in READS]
+    endless = [
+        place
+        for place, call in reads
+        if not {keyword.arg for keyword in call.keywords} & {"max_time_ms", "maxTimeMS"}
+        and ast.unparse(call.func) != "self._database.aggregate"  # the seam, which gives it
+    ]
+    assert len(reads) > 10
+    assert endless == []
+
+
+# A pattern or a program from outside could run for as long as it likes.
+SERVER_SIDE_CODE = {"$regex", "$regexFind", "$regexMatch", "$where", "$function", "$accumulator", "$expr", "$text"}
+
+
+def test_no_query_holds_a_pattern_or_a_program() -> None:
+    words = {
+        node.value: str(module)
+        for module in ROUTER.rglob("*.py")
+        for node in ast.walk(ast.parse(module.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    assert "$match" in words
+    assert {word: words[word] for word in SERVER_SIDE_CODE & set(words)} == {}

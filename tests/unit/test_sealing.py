@@ -18,6 +18,7 @@ WEBHOOK = {"_id": "wh_1", "account_id": "1042"}
 VAULT = ring("k2", "k1")
 
 texts = st.text(max_size=8)
+ids = st.text(st.characters(exclude_categories=("Cc", "Cs", "Zl", "Zp")), min_size=1, max_size=8)
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | texts | st.just("sealed:k1:AAAA"),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts | st.sampled_from(["value", "key"]), inner),
@@ -27,7 +28,7 @@ odd_documents = st.fixed_dictionaries(
     {"_id": json_values, "account_id": json_values}, optional=dict.fromkeys(SEALED_FIELDS, json_values)
 )
 definitions = st.fixed_dictionaries(
-    {"_id": texts, "account_id": texts.filter(bool) | st.integers()},
+    {"_id": texts, "account_id": ids | st.integers(-(2**63), 2**63 - 1)},
     optional={
         "secret": texts | st.lists(texts | st.fixed_dictionaries({"value": texts, "expires_at": st.none()})),
         "signing_key": texts,

@@ -22,7 +22,7 @@ from pymongo import UpdateOne
 from pymongo.errors import OperationFailure, PyMongoError
 
 from router.adapters.mongo.documents import StoredDocument
-from router.adapters.mongo.driver import MAX_READ_TIME_MS, Database
+from router.adapters.mongo.driver import MAX_LOAD_TIME_MS, MAX_READ_TIME_MS, Database
 from router.adapters.mongo.indexes import ACCOUNTS, WEBHOOK_HEALTH, WEBHOOKS
 from router.adapters.mongo.outbox import webhook_entry
 from router.adapters.mongo.resilience import DUPLICATE_KEY, FIRST_WAIT_SECONDS, Persistent
@@ -183,14 +183,14 @@ class MongoDefinitions:
             await asyncio.sleep(POLL_SECONDS)
 
     async def _load(self) -> DefinitionSnapshot:
-        enabled = self._accounts.find({"webhooks_enabled": True}, {"_id": 1}, max_time_ms=MAX_READ_TIME_MS)
+        enabled = self._accounts.find({"webhooks_enabled": True}, {"_id": 1}, max_time_ms=MAX_LOAD_TIME_MS)
         enabled_accounts = frozenset([AccountId(str(document["_id"])) async for document in enabled])
-        health = {document["_id"]: document async for document in self._health.find()}
+        health = {document["_id"]: document async for document in self._health.find(max_time_ms=MAX_LOAD_TIME_MS)}
 
         raw_webhooks = self._webhooks.with_options(codec_options=_RAW)
         parsed: dict[bytes, Webhook] = {}
         count = 0
-        async for document in raw_webhooks.find():
+        async for document in raw_webhooks.find(max_time_ms=MAX_LOAD_TIME_MS):
             digest = blake2b(document.raw, digest_size=16).digest()
             parsed[digest] = self._parsed.get(digest) or self._parse(document)
             count += 1
@@ -207,7 +207,10 @@ class MongoDefinitions:
 
     async def _changes(self, changed: Mapping[str, Collection[Any]]) -> Sequence[DefinitionChange]:
         accounts = {
-            document["_id"]: document async for document in self._accounts.find({"_id": {"$in": [*changed[ACCOUNTS]]}})
+            document["_id"]: document
+            async for document in self._accounts.find(
+                {"_id": {"$in": [*changed[ACCOUNTS]]}}, max_time_ms=MAX_READ_TIME_MS
+            )
         }
         webhooks = {webhook.id: webhook for webhook in await self._read_webhooks([*changed[WEBHOOKS]])}
         return [
@@ -225,10 +228,13 @@ class MongoDefinitions:
         ]
 
     async def _read_webhooks(self, keys: Sequence[Any]) -> list[Webhook]:
-        health = {document["_id"]: document async for document in self._health.find({"_id": {"$in": keys}})}
+        health = {
+            document["_id"]: document
+            async for document in self._health.find({"_id": {"$in": keys}}, max_time_ms=MAX_READ_TIME_MS)
+        }
         return [
             with_health(self._parse(document), health.get(document["_id"]))
-            async for document in self._webhooks.find({"_id": {"$in": keys}})
+            async for document in self._webhooks.find({"_id": {"$in": keys}}, max_time_ms=MAX_READ_TIME_MS)
         ]
 
     def _parse(self, document: StoredDocument) -> Webhook:

@@ -35,6 +35,8 @@ SOCKET_TIMEOUT_MS: Final = 10_000
 WRITE_TIMEOUT_MS: Final = 8_000
 MAX_READ_TIME_MS: Final = 8_000
 """`maxTimeMS` of every read."""
+MAX_LOAD_TIME_MS: Final = 60_000
+"""That of the reads that take whole collections of definitions into memory."""
 
 # Other programs write into our collections: a date or a text that Python cannot hold must not stop the reading.
 _CODEC_OPTIONS: Final[CodecOptions[dict[str, Any]]] = CodecOptions(

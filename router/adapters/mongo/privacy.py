@@ -11,7 +11,7 @@ from pymongo import ASCENDING
 from pymongo.errors import OperationFailure, PyMongoError
 
 from router.adapters.mongo.documents import Document, StoredDocument, search_keys
-from router.adapters.mongo.driver import MAX_READ_TIME_MS, Database
+from router.adapters.mongo.driver import MAX_LOAD_TIME_MS, MAX_READ_TIME_MS, Database
 from router.adapters.mongo.forgetting import ANSWERS_GONE, LETTER_GONE, PAYLOAD_GONE, deliveries_of
 from router.adapters.mongo.indexes import DEAD_LETTERS, DELIVERIES, EVENTS, WEBHOOKS
 from router.adapters.mongo.webhooks import parse_webhook
@@ -25,7 +25,8 @@ from router.ports import Erased, Mention, RestrictedWebhook
 STEP: Final = 1_000
 """Documents that a walk looks at in one query."""
 _EVENT_FIELDS: Final = dict.fromkeys(("account_id", "event_id", "tracking_number", "trace", "payload"), 1)
-_NUMBER_KEYS: Final = {"$regex": "^number:"}
+_NUMBER_KEYS: Final = {"$gte": "number:", "$lt": "number;"}
+"""';' follows ':'."""
 
 
 class MongoPrivacy:
@@ -44,7 +45,8 @@ class MongoPrivacy:
     async def mentions_by_key(self, subject: Subject, account_id: AccountId | None) -> AsyncIterator[Mention]:
         query = {"search": search_keys(numbers=[subject.search_key])[0], **_of(account_id)}
         fields = {"account_id": 1, "event_id": 1, "event": 1}
-        async for found in _all(self._deliveries.find(query, fields, hint="search")):
+        mentions = self._deliveries.find(query, fields, hint="search", max_time_ms=MAX_LOAD_TIME_MS)
+        async for found in _all(mentions):
             event = await self._event(found["event"])
             of_event = deliveries_of([event]) if event else []
             yield Mention(
@@ -81,7 +83,8 @@ class MongoPrivacy:
                 yield letter["_id"]
 
     async def restrictions(self, subject: Subject, account_id: AccountId | None) -> AsyncIterator[RestrictedWebhook]:
-        async for document in _all(self._webhooks.find({"restrict_to.tracking_numbers": {"$exists": True}})):
+        restricted = {"restrict_to.tracking_numbers": {"$exists": True}}
+        async for document in _all(self._webhooks.find(restricted, max_time_ms=MAX_LOAD_TIME_MS)):
             webhook = parse_webhook(document, self._country)
             numbers = webhook.restriction.numbers if isinstance(webhook.restriction, TrackingNumberRestriction) else ()
             if subject.e164 in numbers and account_id in (None, webhook.account_id):
@@ -108,7 +111,9 @@ class MongoPrivacy:
         stripped = {"$set": ANSWERS_GONE, "$pull": {"search": _NUMBER_KEYS}}
         gone = {"$unset": PAYLOAD_GONE, "$set": {"tracking_number": None, "erased_at": at}}
         async with _asking():
-            held = await self._deliveries.count_documents({**pending, "lease.owner": {"$ne": None}})
+            held = await self._deliveries.count_documents(
+                {**pending, "lease.owner": {"$ne": None}}, maxTimeMS=MAX_READ_TIME_MS
+            )
             ended = await self._deliveries.update_many(pending, end)
             # The event last: by it, what a crash left undone is found again.
             touched = await self._deliveries.update_many(ids, stripped)
@@ -130,11 +135,13 @@ async def _walk(collection: Any, query: Document, fields: Document) -> AsyncIter
     where: Document = {}
     while True:
         async with _asking():
-            steps = collection.find(where, {"_id": 1}, sort=[("_id", ASCENDING)], skip=STEP - 1, limit=1)
+            steps = collection.find(
+                where, {"_id": 1}, sort=[("_id", ASCENDING)], skip=STEP - 1, limit=1, max_time_ms=MAX_READ_TIME_MS
+            )
             last = await steps.to_list(1)
         upto = {"$lte": last[0]["_id"]} if last else {}
         bounds = {"_id": {**where.get("_id", {}), **upto}} if where or upto else {}
-        async for document in _all(collection.find({**query, **bounds}, fields)):
+        async for document in _all(collection.find({**query, **bounds}, fields, max_time_ms=MAX_LOAD_TIME_MS)):
             yield document
         if not last:
             return

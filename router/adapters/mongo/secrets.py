@@ -18,7 +18,7 @@ from pymongo import UpdateOne
 from pymongo.errors import BulkWriteError, PyMongoError
 
 from router.adapters.mongo.documents import StoredDocument
-from router.adapters.mongo.driver import MAX_READ_TIME_MS, Database
+from router.adapters.mongo.driver import MAX_LOAD_TIME_MS, MAX_READ_TIME_MS, Database
 from router.adapters.mongo.indexes import WEBHOOKS
 from router.adapters.mongo.resilience import Persistent, is_passing
 from router.adapters.mongo.sealing import SEALED_FIELDS, opened, resealed, secrets_in
@@ -88,7 +88,7 @@ class MongoSecrets:
 
     async def _batches(self) -> AsyncIterator[list[RawBSONDocument]]:
         """All webhooks. Raises DependencyUnavailable."""
-        cursor = self._webhooks.find({}, _FIELDS, batch_size=BATCH)
+        cursor = self._webhooks.find({}, _FIELDS, batch_size=BATCH, max_time_ms=MAX_LOAD_TIME_MS)
         try:
             while documents := await self._once(lambda: cursor.to_list(BATCH)):
                 yield documents

@@ -19,7 +19,16 @@ from urllib.parse import parse_qs
 import orjson
 
 from router.adapters.rabbitmq.config import DecodingRules, TimeFormat
-from router.domain.event import AccountId, Event, EventType, Rejection, RejectionReason, id_from_body
+from router.domain.event import (
+    MAX_ID_LENGTH,
+    AccountId,
+    Event,
+    EventType,
+    Rejection,
+    RejectionReason,
+    bounded_id,
+    id_from_body,
+)
 from router.domain.fields import Origin, Path
 from router.domain.numbers import search_key, to_e164
 from router.ports import MessageProperties, RawMessage
@@ -88,7 +97,8 @@ def _apply(step: str, body: bytes, limit: int) -> bytes:
         if step == "base64":
             return b64decode(body.strip(), validate=True)
         form_field = step.removeprefix("form:")
-        values = parse_qs(body.decode("ascii"), max_num_fields=MAX_FORM_FIELDS).get(form_field)
+        # Strictly: what is not UTF-8 would be replaced, and the customer get other bytes than were published.
+        values = parse_qs(body.decode("ascii"), max_num_fields=MAX_FORM_FIELDS, errors="strict").get(form_field)
     except (zlib.error, Base64Error, ValueError, EOFError) as error:
         raise RejectedError(RejectionReason.UNDECODABLE, f"{step}: {type(error).__name__}") from None
     if not values:
@@ -189,7 +199,7 @@ class _Extraction:
 
     def event(self) -> Event:
         fields, properties, country = self._rules.fields, self._raw.properties, self._rules.country
-        account_id = self._identifier(fields.account_id)
+        account_id = self._identifier(fields.account_id, "acc_")
         if account_id is None:
             raise RejectedError(RejectionReason.NO_ACCOUNT, "no account id where the source's fields.account_id says")
         tracking = self._number(fields.tracking_number)
@@ -197,15 +207,15 @@ class _Extraction:
         keys = dict.fromkeys(search_key(number, country) for number in numbers if number)
         return Event(
             account_id=AccountId(account_id),
-            event_id=self._identifier(fields.id) or properties.message_id or id_from_body(self._raw.body),
+            event_id=self._identifier(fields.id, "evt_") or properties.message_id or id_from_body(self._raw.body),
             type=self._type(),
-            name=self._text(fields.name),
+            name=self._name(fields.name),
             occurred_at=self._time(fields.occurred_at) or properties.timestamp,
             received_at=self._raw.received_at,
-            call_id=self._identifier(fields.call_id),
+            call_id=self._identifier(fields.call_id, "call_"),
             sequence=self._integer(fields.sequence),
             tracking_number=to_e164(tracking, country) if tracking else None,
-            user_id=self._identifier(fields.user_id),
+            user_id=self._identifier(fields.user_id, "user_"),
             number_keys=tuple(key for key in keys if key),
             payload=self._payload,
             source=self._raw.source,
@@ -233,28 +243,32 @@ class _Extraction:
             "content_type": properties.content_type,
         }
 
-    def _identifier(self, paths: tuple[Path, ...]) -> str | None:
-        """An id as text. Integers are taken as their decimal digits, however many."""
+    def _identifier(self, paths: tuple[Path, ...], prefix: str) -> str | None:
+        """An id as text. Integers are taken as their decimal digits, however many; `prefix` begins the hash of one
+        that is too long to be kept."""
         value = self._find(paths)
         if isinstance(value, float):
             # The fast parser turns integers past 64 bits into doubles; ids must keep every digit.
             value = self._exactly(paths)
         if isinstance(value, int) and not isinstance(value, bool):
-            return str(value)
-        return _clean(value) if isinstance(value, str) and value else None
+            value = str(value)
+        return bounded_id(_clean(value), prefix) if isinstance(value, str) and value else None
 
     def _exactly(self, paths: tuple[Path, ...]) -> object | None:
         """The same value with every integer as its digits."""
-        exact = json.loads(self._payload, parse_int=str)
+        try:
+            exact = json.loads(self._payload, parse_int=str)
+        except RecursionError:
+            raise RejectedError(RejectionReason.TOO_DEEP, "nested too deeply to be parsed") from None
         for path in paths:
             value = path.follow(exact if path.origin is Origin.BODY else self._root(path.origin))
             if value is not None:
                 return value
         return None
 
-    def _text(self, paths: tuple[Path, ...]) -> str | None:
+    def _name(self, paths: tuple[Path, ...]) -> str | None:
         value = self._find(paths)
-        return _clean(value) if isinstance(value, str) else None
+        return _clean(value)[:MAX_ID_LENGTH] if isinstance(value, str) else None
 
     def _integer(self, paths: tuple[Path, ...]) -> int | None:
         value = self._find(paths)

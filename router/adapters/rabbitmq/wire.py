@@ -12,8 +12,12 @@ from typing import Any, Final
 
 from pamqp import commands, decode
 
-UNREADABLE: Final = (ValueError, OverflowError, OSError, struct.error)
-"""What the library's decoders raise: `OverflowError` and `OSError` come from times that the platform does not know."""
+UNREADABLE: Final = (ValueError, OverflowError, OSError, RecursionError, struct.error)
+"""What the library's decoders raise: `OverflowError` and `OSError` come from times that the platform does not know,
+`RecursionError` from tables in tables."""
+MAX_TABLE_BYTES: Final = 32 * 1024
+"""A longer table of headers is taken for an empty one: the library copies all that is left for each entry, and 128 KiB
+of small ones, the most that a frame holds, would take two seconds of everybody's time."""
 
 
 def read_unreadable_fields() -> None:
@@ -52,7 +56,10 @@ def _timestamp(value: bytes) -> tuple[int, Any]:
 
 def _table(value: bytes) -> tuple[int, Any]:
     """A table with a key or a type that cannot be read is an empty one; its length says where it ends."""
+    size = int.from_bytes(value[:4], "big")
+    if size > MAX_TABLE_BYTES:
+        return 4 + size, {}
     try:
         return decode.field_table(value)
     except UNREADABLE:
-        return 4 + int.from_bytes(value[:4], "big"), {}
+        return 4 + size, {}

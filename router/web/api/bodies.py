@@ -11,7 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, model_validat
 from router.application.manage import WebhookDraft
 from router.application.tokens import TokenDraft
 from router.domain.credentials import ClientAuthentication
-from router.domain.event import EventType
+from router.domain.definition import MAX_NAME_LENGTH, MAX_TRACKING_NUMBERS
+from router.domain.egress import MAX_URL_LENGTH
+from router.domain.event import MAX_ID_LENGTH, EventType
+from router.domain.headers import MAX_HEADERS
+from router.domain.numbers import MAX_NUMBER_LENGTH
 from router.domain.principal import Scope
 from router.domain.signing import MAX_OVERLAP
 from router.web.api.params import Time
@@ -20,13 +24,20 @@ _RESTRICT_TO: Final = {
     "anyOf": [
         {
             "type": "object",
-            "properties": {"tracking_numbers": {"type": "array", "items": {"type": "string"}, "minItems": 1}},
+            "properties": {
+                "tracking_numbers": {
+                    "type": "array",
+                    "items": {"type": "string", "maxLength": MAX_NUMBER_LENGTH},
+                    "minItems": 1,
+                    "maxItems": MAX_TRACKING_NUMBERS,
+                }
+            },
             "required": ["tracking_numbers"],
             "additionalProperties": False,
         },
         {
             "type": "object",
-            "properties": {"user_id": {"type": "string", "minLength": 1}},
+            "properties": {"user_id": {"type": "string", "minLength": 1, "maxLength": MAX_ID_LENGTH}},
             "required": ["user_id"],
             "additionalProperties": False,
         },
@@ -91,9 +102,15 @@ class AccountSwitch(_Body):
 class NewWebhook(_Body):
     """A webhook to create."""
 
-    account_id: str = Field(description="The account that it belongs to.", examples=["1042"])
-    name: str = Field(description="1 to 200 characters on one line.", examples=["CRM"])
-    url: str = Field(description="Where events go.", examples=["https://crm.example.com/hooks/calls"])
+    account_id: str = Field(
+        min_length=1, max_length=MAX_ID_LENGTH, description="The account that it belongs to.", examples=["1042"]
+    )
+    name: str = Field(
+        min_length=1, max_length=MAX_NAME_LENGTH, description="1 to 200 characters on one line.", examples=["CRM"]
+    )
+    url: str = Field(
+        max_length=MAX_URL_LENGTH, description="Where events go.", examples=["https://crm.example.com/hooks/calls"]
+    )
     event_type: EventType
     enabled: bool = Field(default=True, description="False: made paused.")
     restrict_to: Annotated[dict[str, Any] | None, WithJsonSchema(_RESTRICT_TO)] = Field(
@@ -103,6 +120,7 @@ class NewWebhook(_Body):
     )
     headers: dict[str, str] | None = Field(
         default=None,
+        max_length=MAX_HEADERS,
         description="Extra headers of each request. Their values are not shown again.",
         examples=[{"x-api-key": "k-123"}],
         repr=False,

@@ -26,8 +26,10 @@ from openapi_pydantic import (
 from pydantic import BaseModel, TypeAdapter
 
 from router import __version__
+from router.domain.event import MAX_ID_LENGTH
 from router.web.api.catalogue import ENDPOINTS
 from router.web.api.endpoints import Endpoint
+from router.web.api.params import CONTROL_FREE
 from router.web.problems import CONTENT_TYPE, KINDS, RETRY_AFTER_SECONDS, TYPE_PREFIX, Problem
 
 JsonSchema = dict[str, Any]
@@ -166,7 +168,7 @@ def _tag(path: str) -> str:
 
 def _path_parameters(path: str) -> list[Parameter | Reference]:
     text = "Percent-encoded where it holds '/' or other reserved characters."
-    schema = {"type": "string", "minLength": 1}
+    schema = {"type": "string", "minLength": 1, "maxLength": MAX_ID_LENGTH, "pattern": CONTROL_FREE}
     return [
         Parameter.model_validate({"name": name, "in": "path", "required": True, "description": text, "schema": schema})
         for name in re.findall(r"{(\w+)}", path)

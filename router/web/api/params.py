@@ -17,13 +17,16 @@ from pydantic_core import ErrorDetails
 from router.application.queries import DEFAULT_LIMIT, MAX_LIMIT, PageRequest, WebhookFilter, decode_cursor
 from router.domain.delivery import DeliveryStatus
 from router.domain.errors import InvalidInput
-from router.domain.event import AccountId, EventType
-from router.domain.numbers import MIN_SEARCH_DIGITS, search_prefix
+from router.domain.event import MAX_ID_LENGTH, AccountId, EventType
+from router.domain.numbers import MAX_NUMBER_LENGTH, MIN_SEARCH_DIGITS, search_prefix
 from router.domain.webhook import WebhookId, WebhookState
 from router.ports import AuditFilter, DeliveryFilter
 from router.web.problems import FieldError, invalid_request
 
 Query = TypeVar("Query", bound=BaseModel)
+
+MAX_FIELD_LENGTH: Final = 100
+"""Of a name that a caller made up, so much is said back."""
 
 _TIME: Final = re.compile(
     r"(?P<seconds>\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d)(?:\.(?P<fraction>\d+))?(?P<offset>[Zz]|[+-]\d\d:\d\d)", re.ASCII
@@ -68,7 +71,10 @@ def _parse_flag(text: object) -> bool:
 
 _TimeText = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 
-Text = Annotated[str, Field(min_length=1)]
+CONTROL_FREE: Final = r"^[^\u0000-\u001f\u007f]+$"
+
+Text = Annotated[str, Field(min_length=1, max_length=MAX_ID_LENGTH, pattern=CONTROL_FREE)]
+"""An id or a cursor. What holds control characters is none of ours."""
 Time = Annotated[datetime, PlainValidator(parse_time, json_schema_input_type=_TimeText)]
 Limit = Annotated[int, Field(ge=1, le=MAX_LIMIT), BeforeValidator(_parse_whole_number)]
 Flag = Annotated[bool, PlainValidator(_parse_flag, json_schema_input_type=bool)]
@@ -132,6 +138,7 @@ class DeliveryQuery(PageQuery):
     user_id: Text | None = Field(default=None, description="Deliveries of events by this user.")
     number: Text | None = Field(
         default=None,
+        max_length=MAX_NUMBER_LENGTH,
         description="A phone number in any format, or at least its last "
         f"{MIN_SEARCH_DIGITS} digits: finds caller, tracking and redirection numbers.",
         examples=["06 39 98 11 22", "+33639981122", "1122"],
@@ -217,7 +224,7 @@ def field_errors(error: ValidationError, *, unknown: str) -> list[FieldError]:
 def _field(detail: ErrorDetails) -> str:
     """As `restrict_to.tracking_numbers[0]`; what concerns all of it is the fault of the body."""
     path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in detail["loc"])
-    return path.removeprefix(".") or "body"
+    return path.removeprefix(".")[:MAX_FIELD_LENGTH] or "body"
 
 
 def _message(detail: ErrorDetails, unknown: str) -> str:
@@ -229,7 +236,9 @@ def _message(detail: ErrorDetails, unknown: str) -> str:
             return "is required"
         case "string_too_short":
             return "must not be empty"
+        case "string_pattern_mismatch":
+            return "must not hold control characters"
         case "value_error":
             return str(context["error"])
         case _:
-            return detail["msg"].replace("Input should be", "must be")
+            return re.sub(r"^\w+ should", "must", detail["msg"])

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from router.application.audit import Auditor
 from router.domain.errors import OutOfSight
@@ -15,9 +15,10 @@ from router.domain.principal import Principal
 from router.web.api.auth import PRINCIPAL, Doorkeeper
 from router.web.api.endpoints import Api, Call, Endpoint
 from router.web.api.objects import PageObject
-from router.web.api.params import field_errors, parse_query
+from router.web.api.params import parse_query
+from router.web.api.parsing import parse_body, parse_segment
 from router.web.encoding import encode
-from router.web.problems import ProblemError, invalid_request
+from router.web.problems import ProblemError
 
 JSON = "application/json"
 
@@ -41,7 +42,7 @@ def _bound(endpoint: Endpoint, api_for: ApiFor, doorkeeper: Doorkeeper) -> Handl
         principal = request[PRINCIPAL] = await doorkeeper.admit(request, endpoint.scope)
         api = api_for(principal)
         call = Call(
-            id=next(iter(request.match_info.values()), ""),
+            id=next((parse_segment(*part) for part in request.match_info.items()), ""),
             query=parse_query(endpoint.query, request.query),
             body=None if endpoint.body is None else await _body(endpoint.body, request, needed=endpoint.needs_body),
             principal=principal,
@@ -66,11 +67,14 @@ async def _body(model: type[BaseModel], request: web.Request, *, needed: bool) -
         return model()
     if request.content_type != JSON:
         raise ProblemError(415, f"the body must be {JSON}; say so in the header Content-Type")
-    raw = await request.read()
+    if request.headers.get("Content-Encoding", "identity").lower() != "identity":
+        # Nothing here inflates what a stranger has packed.
+        raise ProblemError(415, "the body must not be compressed; leave the header Content-Encoding out")
     try:
-        return model.model_validate_json(raw)
-    except ValidationError as error:
-        raise invalid_request(field_errors(error, unknown="is no field of this body")) from None
+        raw = await request.read()
+    except web.RequestPayloadError:
+        raise ProblemError(400, "the body ends early, or is not framed as its headers say") from None
+    return parse_body(model, raw)
 
 
 def _plain(answer: object) -> object:

@@ -1,0 +1,1 @@
+"""Tools of the repository. Not part of what is installed."""
