@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final, TypeVar
 from urllib.parse import SplitResult
 
-from router.domain.credentials import Auth, ClientCertificate, check_auth, check_client_certificate
+from router.domain.credentials import Auth, ClientCertificate, OAuth2Auth, check_auth, check_client_certificate
 from router.domain.egress import EgressPolicy, EgressRule, check_url, normal_url, port_of
 from router.domain.errors import InvalidInput, NotAllowed
 from router.domain.event import MAX_ID_LENGTH, AccountId, EventType
@@ -75,14 +75,17 @@ class Definition:
 
 
 def check_definition(raw: RawDefinition, country: str, egress: EgressPolicy) -> Definition:
-    """A new definition that breaks no rule, its URL as `check_new_url` gives it.
+    """A new definition that breaks no rule, its URLs as `check_new_url` gives them.
 
     Raises InvalidInput for the first rule that `raw` breaks.
     """
     definition = read_definition(raw, country)
     if definition.problems:
         raise definition.problems[0]
-    return replace(definition, url=check_new_url(definition.url, egress))
+    auth = definition.auth
+    if isinstance(auth, OAuth2Auth):
+        auth = replace(auth, token_url=check_new_url(auth.token_url, egress, "auth.token_url"))
+    return replace(definition, url=check_new_url(definition.url, egress), auth=auth)
 
 
 def read_definition(raw: RawDefinition, country: str) -> Definition:

@@ -244,6 +244,16 @@ def test_a_new_url_is_in_its_normal_form() -> None:
     assert read_definition(new, "FR").url == new.url, "what the back office wrote stays as it is"
 
 
+def test_a_new_token_url_is_judged_like_any_other() -> None:
+    auth = {"type": "oauth2", "token_url": "https://Login.example.com", "client_id": "c", "client_secret": "hush"}
+    new = replace(CALL, auth=auth)
+
+    assert getattr(check_definition(new, "FR", EVERYWHERE).auth, "token_url", None) == "https://login.example.com/"
+    inside = replace(CALL, auth={**auth, "token_url": "https://10.0.0.1/token"})
+    with pytest.raises(NotAllowed, match=r"^auth\.token_url: "):
+        check_definition(inside, "FR", EVERYWHERE)
+
+
 @pytest.mark.parametrize(
     ("url", "message", "told_outside"),
     [
