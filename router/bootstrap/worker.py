@@ -64,28 +64,14 @@ class Worker:
         self.announcer: Announcer | None
         self.announcements, self.announcer = _announcing(settings, store, metrics, owner)
         announced = self.announcer.poke if self.announcer else None
-        self.deliveries = MongoDeliveries(
-            store.database,
-            store.persistently,
-            store.clock,
-            convert.retention(settings),
-            owner,
-            announcing=self.announcer is not None,
-        )
+        self.deliveries = _deliveries(settings, store, owner, announcing=self.announcer is not None)
         circuits = self._circuits = Circuits(store.clock, random.random, convert.circuit_after(settings))
         self._brake = EgressBrake()
         self.lanes = Lanes(
             convert.lane_limits(settings), is_failing=circuits.is_failing, is_hanging=circuits.is_hanging
         )
         self.first_sight = FirstSight(store.secret_store)
-        definitions = MongoDefinitions(
-            store.database,
-            store.persistently,
-            settings.numbers.default_country,
-            owner,
-            vault=store.vault,
-            notice=self.first_sight.notice if store.vault.key_ids else None,
-        )
+        definitions = _definitions(settings, store, owner, self.first_sight)
         self.source = RabbitSource(
             convert.sources(settings), convert.broker(settings), store.clock.now, metrics.acks_lost.inc
         )
@@ -110,15 +96,7 @@ class Worker:
             announced=announced,
         )
         budget = RetryBudget(lambda: self.recorder.is_behind)
-        self.sender = HttpSender(
-            convert.egress_policy(settings),
-            connect_timeout=convert.connect_timeout(settings),
-            resolver=partial(name_resolver, settings.egress.resolvers),
-            now=store.clock.now,
-            on_refusal=lambda rule: metrics.egress_refusals.labels(rule.value).inc(),
-            proxy=convert.egress_proxy(settings),
-            on_proxy_fault=lambda kind: metrics.egress_proxy_faults.labels(kind.value).inc(),
-        )
+        self.sender = _sender(settings, store, metrics)
         self.deliverer = Deliverer(
             lanes=self.lanes,
             book=self.book,
@@ -161,17 +139,7 @@ class Worker:
             measured=self.source.measured,
             recall=self.source.recall,
         )
-        upkeep = MongoUpkeep(store.database, store.persistently)
-        gauges = BacklogGauges(upkeep, store.clock, metrics)
-        self.housekeeping = Housekeeping(
-            store.clock,
-            store.pulse,
-            upkeep,
-            [
-                Chore(every_seconds=KEEP_SECONDS, action=self.clocks.keep),
-                Chore(every_seconds=BACKLOG_SECONDS, action=gauges.refresh),
-            ],
-        )
+        self.housekeeping = _housekeeping(store, metrics, self.clocks)
         if os.environ.get("WEBHOOK_ROUTER_KILLPOINT"):
             # Tests of faults alone; nobody else pays for the import.
             import_module("router.bootstrap.killpoints").arm(self)
@@ -296,3 +264,44 @@ def _announcing(
     announcements = RabbitAnnouncements(convert.broker(settings), exchange)
     outbox = MongoOutbox(store.database, store.persistently, store.clock, owner)
     return announcements, Announcer(outbox, announcements, metrics, random.random)
+
+
+# --- parts that take much of the settings ----------------------------------------------------------
+
+
+def _deliveries(settings: Settings, store: Store, owner: str, *, announcing: bool) -> MongoDeliveries:
+    retention = convert.retention(settings)
+    return MongoDeliveries(store.database, store.persistently, store.clock, retention, owner, announcing=announcing)
+
+
+def _definitions(settings: Settings, store: Store, owner: str, first_sight: FirstSight) -> MongoDefinitions:
+    return MongoDefinitions(
+        store.database,
+        store.persistently,
+        settings.numbers.default_country,
+        owner,
+        vault=store.vault,
+        notice=first_sight.notice if store.vault.key_ids else None,
+    )
+
+
+def _sender(settings: Settings, store: Store, metrics: Metrics) -> HttpSender:
+    return HttpSender(
+        convert.egress_policy(settings),
+        connect_timeout=convert.connect_timeout(settings),
+        resolver=partial(name_resolver, settings.egress.resolvers),
+        now=store.clock.now,
+        on_refusal=lambda rule: metrics.egress_refusals.labels(rule.value).inc(),
+        proxy=convert.egress_proxy(settings),
+        on_proxy_fault=lambda kind: metrics.egress_proxy_faults.labels(kind.value).inc(),
+    )
+
+
+def _housekeeping(store: Store, metrics: Metrics, clocks: ClockKeeper) -> Housekeeping:
+    upkeep = MongoUpkeep(store.database, store.persistently)
+    gauges = BacklogGauges(upkeep, store.clock, metrics)
+    chores = [
+        Chore(every_seconds=KEEP_SECONDS, action=clocks.keep),
+        Chore(every_seconds=BACKLOG_SECONDS, action=gauges.refresh),
+    ]
+    return Housekeeping(store.clock, store.pulse, upkeep, chores)
