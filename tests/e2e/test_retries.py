@@ -232,7 +232,10 @@ async def test_410_ends_the_delivery_and_suspends_the_webhook(
             "enabled": True,
         }
 
-        await router.takes_up_definitions()
+        async def is_known_to_the_worker() -> bool:
+            return "webhook_router_webhooks_suspended 1.0" in await router.api("/metrics")
+
+        await wait_for(is_known_to_the_worker)
         following = make_event(account)
         await platform.publish(following)
         withheld = await router.delivery(event_id=following["id"])

@@ -55,6 +55,7 @@ CASES: Final[Mapping[str, Case]] = {
     "PATCH /v1/webhooks/{id}": Case(target="/v1/webhooks/wh_crm", scope=Scope.MANAGE, json={"enabled": False}),
     "DELETE /v1/webhooks/{id}": Case(target="/v1/webhooks/wh_crm", scope=Scope.MANAGE, status=204),
     "POST /v1/webhooks/{id}/resume": Case(target="/v1/webhooks/wh_crm/resume", scope=Scope.MANAGE),
+    "POST /v1/webhooks/{id}/rotate-secret": Case(target="/v1/webhooks/wh_crm/rotate-secret", scope=Scope.MANAGE),
     "GET /v1/deliveries": Case(target="/v1/deliveries?account_id=1042", scope=Scope.READ),
     "GET /v1/deliveries/{id}": Case(target="/v1/deliveries/dlv_1", scope=Scope.READ),
     "GET /v1/events/{id}": Case(target="/v1/events/evt-1?account_id=1042", scope=Scope.READ),
@@ -64,6 +65,7 @@ CASES: Final[Mapping[str, Case]] = {
     "POST /v1/dead-letters/{id}/requeue": Case(
         target="/v1/dead-letters/dl_1/requeue", scope=Scope.MANAGE, status=202, own=404
     ),
+    "GET /v1/audit": Case(target="/v1/audit?account_id=1042", scope=Scope.ADMIN),
     "GET /v1/tokens": Case(target="/v1/tokens", scope=Scope.ADMIN, others=200),
     "POST /v1/tokens": Case(
         target="/v1/tokens", scope=Scope.ADMIN, status=201, json={"name": "x", "scopes": ["read"], "account_id": "1042"}

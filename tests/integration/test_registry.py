@@ -246,7 +246,7 @@ async def test_of_rotations_at_once_none_is_lost(place: Place) -> None:
 async def test_what_is_stored_moves_as_it_is(
     mongo_url: str, mongo_database: str, stored: StoredThings, stored_secret: object, kept: list[object]
 ) -> None:
-    stored.add_definition({"_id": "wh_crm", "secret": stored_secret})
+    stored.add_definition({"_id": "wh_crm", "account_id": "1042", "secret": stored_secret})
     database = open_database(mongo_url, mongo_database, "motor")
 
     assert await MongoRegistry(database).rotate_secret(CRM.id, NEW, at=LATER, overlap=DAY)

@@ -56,7 +56,7 @@ def test_every_request_goes_by_connect(loop: Loop, proxy_tls: bool, target_tls: 
         async with (
             ScriptedServer(tls=server("crm.example") if target_tls else None) as customer,
             ConnectProxy(hosts=HERE, tls=server("127.0.0.1") if proxy_tls else None) as proxy,
-            open_sender(PUBLIC_ONLY, proxy=proxy.address(authorization="Basic aHVzaA=="), tls=client()) as sender,
+            open_sender(PUBLIC_ONLY, proxy=proxy.address(authorization="Basic aHVzaA=="), tls=client) as sender,
         ):
             authority = f"crm.example:{customer.port}"
             url = f"{'https' if target_tls else 'http'}://{authority}/hook?a=1"
@@ -288,7 +288,7 @@ def test_certificate_of_the_proxy_that_is_for_another_is_our_fault(loop: Loop) -
     async def run() -> None:
         async with (
             ConnectProxy(hosts=HERE, tls=server("other.example")) as proxy,
-            open_sender(PUBLIC_ONLY, proxy=proxy.address(), tls=client(), on_proxy_fault=kinds.append) as sender,
+            open_sender(PUBLIC_ONLY, proxy=proxy.address(), tls=client, on_proxy_fault=kinds.append) as sender,
         ):
             result = await sender.send(outgoing("https://crm.example/"))
 
@@ -326,7 +326,7 @@ def test_certificate_of_the_customer_is_checked_through_the_proxy(loop: Loop) ->
         async with (
             ScriptedServer(tls=server("other.example")) as customer,
             ConnectProxy(hosts=HERE) as proxy,
-            open_sender(PUBLIC_ONLY, proxy=proxy.address(), tls=client()) as sender,
+            open_sender(PUBLIC_ONLY, proxy=proxy.address(), tls=client) as sender,
         ):
             result = await sender.send(outgoing(f"https://crm.example:{customer.port}/"))
 

@@ -436,16 +436,18 @@ class RouterProcess:
     async def takes_up_definitions(self) -> None:
         """Wait until this router knows every definition that was written so far.
 
-        They are taken up in the order in which they were written, so one more, of an account that no test looks at,
-        shows by its trace that those before it are known. Only for a router that has the queues for itself.
+        Accounts are taken up in the order in which they were written, and so are webhooks. So one more of each, which
+        no test looks at, shows by its trace that those before it are known. Only for a router that has the queues for
+        itself.
         """
-        account_id = self.platform.enable_account("acc-lookout")
+        account_id = self.platform.enable_account(unique("acc-lookout-"))
         webhook_id = self.platform.define_webhook(account_id, to="http://127.0.0.1:9", event_type="cdr")
 
         async def is_known() -> bool:
             probe = events.make_event(account_id, "user")
             await self.platform.publish(probe)
-            trace = (await self.event(account_id, probe["id"]))["trace"]
-            return any(line["webhook_id"] == webhook_id for line in trace)
+            event = await self.event(account_id, probe["id"])
+            # Of another type than the webhook, and the verdict says so only once the account is on.
+            return any(line["webhook_id"] == webhook_id for line in event["trace"]) and event["account_enabled"]
 
         await wait_for(is_known)

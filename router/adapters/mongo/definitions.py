@@ -43,7 +43,7 @@ GATHER_SECONDS: Final = 0.02
 BACKSTOP_SECONDS: Final = 60.0
 """Between reloads beside a change stream, should it ever miss something."""
 AWAIT_CHANGE_MS: Final = 1_000
-PAUSE_SECONDS: Final = 0.25
+PAUSE_SECONDS: Final = 0.2
 """After an answer without changes: a server may answer at once, again and again, while others write."""
 NO_CHANGE_STREAMS: Final = frozenset({40573, 59, 303})
 """Not a replica set; unknown command; not supported."""

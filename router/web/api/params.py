@@ -178,11 +178,11 @@ class AuditQuery(PageQuery):
     )
     to: Time | None = Field(default=None, description="Done before this time.", examples=["2026-11-25T00:00:00Z"])
 
-    def filter(self, only: AccountId | None) -> AuditFilter:
-        """The search; `only` is the account of a caller who sees no other. Raises InvalidInput."""
+    def filter(self) -> AuditFilter:
+        """The search. Raises InvalidInput."""
         if self.from_ is not None and self.to is not None and self.from_ >= self.to:
             raise InvalidInput("from", "must be before to")
-        account_id = only or (AccountId(self.account_id) if self.account_id else None)
+        account_id = AccountId(self.account_id) if self.account_id else None
         return AuditFilter(account_id=account_id, action=self.action, from_=self.from_, to=self.to)
 
 
