@@ -39,29 +39,33 @@ class Run:
     rate: int
 
 
-RUNS = (
-    Run(name="healthy half alone", customers="mixed", spread="healthy", rate=RATE // 2),
-    Run(name="all healthy", customers="healthy", spread="all", rate=RATE),
-    Run(name="half of them bad", customers="mixed", spread="all", rate=RATE),
-)
+def runs(rate: int) -> tuple[Run, Run, Run]:
+    """Each healthy endpoint gets as many events in all of them."""
+    return (
+        Run(name="healthy half alone", customers="mixed", spread="healthy", rate=rate // 2),
+        Run(name="all healthy", customers="healthy", spread="all", rate=rate),
+        Run(name="half of them bad", customers="mixed", spread="all", rate=rate),
+    )
 
 
 async def isolation(bench: Bench) -> None:
     """The healthy half's latency beside endpoints that hang, time out, are slow or reset."""
     seconds = bench.options.seconds or SECONDS
-    figures = {run.name: await _measure(bench, run, seconds) for run in RUNS}
+    rate = bench.options.rate or RATE
+    alone, healthy, bad = runs(rate)
+    figures = {run.name: await _measure(bench, run, seconds) for run in (alone, healthy, bad)}
     bench.figures["isolation"] = {
         "endpoints": endpoints.COUNT,
-        "rate": RATE,
+        "rate": rate,
         "seconds": seconds,
         "runs": figures,
-        "p95_ratio": p95_ratio(figures[RUNS[2].name], figures[RUNS[1].name]),
+        "p95_ratio": p95_ratio(figures[bad.name], figures[healthy.name]),
     }
 
 
 async def _measure(bench: Bench, run: Run, seconds: float) -> dict[str, Any]:
     port, control_port = free_ports(2)
-    database = f"bench_isolation_{RUNS.index(run)}"
+    database = f"bench_isolation_{run.name.replace(' ', '_')}"
     await _prepare(bench, database, port)
     count = int(run.rate * (seconds + WARM_UP_SECONDS))
     customers = ("-m", "bench.customers", str(port), str(control_port), run.customers)

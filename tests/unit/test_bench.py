@@ -8,7 +8,7 @@ import pytest
 
 from bench import endpoints
 from bench.endpoints import Kind
-from bench.isolation import RUNS, expected_receipts, isolation_report, memory, p95_ratio, percentiles
+from bench.isolation import RATE, expected_receipts, isolation_report, memory, p95_ratio, percentiles, runs
 from bench.samples import Sample, after, mib_per_minute
 
 
@@ -36,7 +36,7 @@ def test_a_tracking_number_reaches_one_endpoint_of_its_account() -> None:
 
 @pytest.mark.parametrize("count", [0, 1, 7, 1_000, 1_001, 13_000, 13_007])
 def test_expected_receipts_are_those_at_healthy_endpoints(count: int) -> None:
-    alone, all_healthy, half_bad = RUNS
+    alone, all_healthy, half_bad = runs(RATE)
     assert expected_receipts(alone, count) == expected_receipts(all_healthy, count) == count
     turns = [endpoints.kind_of(number % endpoints.COUNT) for number in range(count)]
     assert expected_receipts(half_bad, count) == turns.count(Kind.HEALTHY)
