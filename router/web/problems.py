@@ -15,9 +15,9 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from router.domain.errors import Conflict, DependencyUnavailable, InvalidInput, NotAllowed, RouterError
-from router.domain.principal import Principal
 from router.telemetry.redact import place_of
 from router.web.encoding import encode
+from router.web.principal import PRINCIPAL
 
 log = structlog.get_logger("router.web")
 
@@ -131,8 +131,8 @@ def _refusal(request: web.Request, error: Conflict | InvalidInput) -> ProblemErr
 
 def _told(request: web.Request, error: InvalidInput) -> str:
     """What is wrong, in as many words as are meant for whoever asks: our settings are the operator's alone."""
-    principals = (value for value in request.values() if isinstance(value, Principal))
-    is_customer = any(principal.account_id is not None for principal in principals)
+    principal = request.get(PRINCIPAL)
+    is_customer = principal is not None and principal.account_id is not None
     return error.told_outside if isinstance(error, NotAllowed) and is_customer else error.message
 
 

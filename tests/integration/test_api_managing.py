@@ -19,6 +19,7 @@ from router.domain.egress import EgressPolicy
 from router.domain.event import AccountId
 from router.domain.principal import Principal, Scope
 from router.domain.webhook import Suspension, SuspensionReason
+from router.web.principal import PRINCIPAL
 from router.web.problems import problems
 from tests.support.api import AUTHORIZED, Api, Surroundings, assert_names, assert_problem
 from tests.support.samples import NOON, dead_letter, webhook
@@ -59,7 +60,7 @@ async def test_only_an_operator_is_told_of_the_setting_that_refuses_a_url(who: P
 
     request = make_mocked_request("POST", "/v1/webhooks")
     if who is not None:
-        request[web.RequestKey("principal", Principal)] = who
+        request[PRINCIPAL] = who
 
     answer = await problems(request, refuse)
 

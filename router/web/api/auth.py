@@ -21,8 +21,6 @@ from router.web.problems import ProblemError
 
 ADMIN: Final = Principal(name="admin_token", scopes=frozenset({Scope.ADMIN}))
 """Whoever has `api.admin_token`."""
-PRINCIPAL: Final = web.RequestKey("principal", Principal)
-"""Where a request that was let in keeps who sends it."""
 FAILURES_SHARE: Final = 0.1
 """Of the rate of all requests: how many of an address may fail to authenticate."""
 

@@ -12,12 +12,13 @@ from pydantic import BaseModel
 from router.application.audit import Auditor
 from router.domain.errors import OutOfSight
 from router.domain.principal import Principal
-from router.web.api.auth import PRINCIPAL, Doorkeeper
+from router.web.api.auth import Doorkeeper
 from router.web.api.endpoints import Api, Call, Endpoint
 from router.web.api.objects import PageObject
 from router.web.api.params import parse_query
 from router.web.api.parsing import parse_body, parse_segment
 from router.web.encoding import encode
+from router.web.principal import PRINCIPAL
 from router.web.problems import ProblemError
 
 JSON = "application/json"
