@@ -114,9 +114,12 @@ class FaultProxy:
 
     async def __aexit__(self, *_: object) -> None:
         await self.refuse()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.sleep(0)  # what has just been accepted reaches _connected, and is closed with the rest
+        while self._tasks:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+            await asyncio.sleep(0)
 
     @property
     def links(self) -> Sequence[Link]:
@@ -171,7 +174,7 @@ class FaultProxy:
     async def accept(self) -> None:
         """Listen, again on the same port."""
         if self._listener is None:
-            self._listener = await asyncio.start_server(self._serve, LOOPBACK, self.port)
+            self._listener = await asyncio.start_server(self._connected, LOOPBACK, self.port)
             self.port = self._listener.sockets[0].getsockname()[1]
 
     def add_rule(self, rule: Rule) -> None:
@@ -220,12 +223,15 @@ class FaultProxy:
 
     # --- the streams ---
 
-    async def _serve(self, client_reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
+    def _connected(self, client_reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
+        self.accepted += 1
+        task = asyncio.create_task(self._serve(client_reader, client), name="proxy-connection")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        self.accepted += 1
+        # One that is cancelled before its first step closes nothing itself.
+        task.add_done_callback(lambda task: _reset(client) if task.cancelled() else None)
+
+    async def _serve(self, client_reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
         try:
             await self._open[Direction.UP].wait()
             server_reader, server = await asyncio.open_connection(LOOPBACK, self.server_port)
@@ -241,7 +247,7 @@ class FaultProxy:
         try:
             await asyncio.wait(pumps)
         except asyncio.CancelledError:
-            pass  # the proxy is being closed; nobody waits for this task
+            link.reset()  # the proxy is being closed; nobody waits for this task, nor for what is still to be sent
         finally:
             for pump in pumps:
                 pump.cancel()
