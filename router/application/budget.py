@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-RETRY_SHARE: Final = 0.2
+RETRY_SHARE: Final = 0.1
 """Retries that are claimed for each event that is taken in, while events or results wait."""
 LEAST_RETRIES: Final = 10
 """Retries that each poll may claim all the same."""

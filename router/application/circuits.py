@@ -13,7 +13,15 @@ from typing import Final
 import structlog
 
 from router.application.flights import SLOW_SECONDS
-from router.domain.circuit import Circuit, after_failed_probe, after_failure, known_to_fail
+from router.domain.circuit import (
+    FIRST_PROBE_AFTER,
+    LONGEST_BETWEEN_PROBES,
+    Circuit,
+    after_failed_probe,
+    after_failure,
+    drawn,
+    known_to_fail,
+)
 from router.domain.delivery import Claim, DeliveryId
 from router.domain.lease import HELD_RECHECK
 from router.domain.retry import Jitter
@@ -30,9 +38,9 @@ than the longest timeout of an attempt."""
 SHORTEST_REST: Final = timedelta(seconds=1)
 """While a probe is under way, the next delivery is looked at no sooner."""
 
-PUT_OFF: Final = timedelta(seconds=60)
-"""How long deliveries rest that find no place in memory while their webhook hangs and its circuit is closed. The first
-success wakes them, so it is no delay once the webhook works again."""
+PUT_OFF: Final = timedelta(seconds=120)
+"""How long deliveries rest, at most, that find no place in memory while their webhook hangs and its circuit is closed.
+The first success wakes them, so it is no delay once the webhook works again."""
 
 
 @dataclass(slots=True)
@@ -45,6 +53,8 @@ class _Entry:
     probe_since: datetime | None = None
     last_slot: datetime | None = None
     """The latest time that was given to a delivery to come and be the probe."""
+    slot_gap: timedelta = FIRST_PROBE_AFTER
+    """What came before it; the next is twice as far, as the probes are."""
 
 
 class Circuits:
@@ -75,6 +85,14 @@ class Circuits:
         if entry is None or self._may_go(entry):
             return None
         return self._slot(entry)
+
+    def probes_wanted(self, webhook_id: WebhookId) -> int | None:
+        """How many of the deliveries that are due may be claimed, the others to rest on: one where a probe is due, none
+        where it is not yet; None where the circuit is closed."""
+        entry = self._entries.get(webhook_id)
+        if entry is None or not entry.circuit.is_open:
+            return None
+        return int(self._may_go(entry))
 
     def admit(self, claim: Claim, webhook: Webhook) -> datetime | None:
         """None where `claim` is attempted now, on an open circuit as its probe; else until when it rests."""
@@ -143,7 +161,8 @@ class Circuits:
         entry = self._entries.get(webhook_id)
         if entry is not None and entry.circuit.is_open:
             return self._slot(entry)
-        return self._clock.now() + PUT_OFF
+        # Spread, so that they do not all come by again together.
+        return self._clock.now() + drawn(PUT_OFF, self._jitter)
 
     # --- inside ---
 
@@ -169,8 +188,11 @@ class Circuits:
     def _slot(self, entry: _Entry) -> datetime:
         """The next time that no other resting delivery has: at each probe one comes by, and not all of them."""
         now = self._clock.now()
-        earliest = max(entry.circuit.probe_at or now, now + SHORTEST_REST)
+        slot = max(entry.circuit.probe_at or now, now + SHORTEST_REST)
         if entry.last_slot is not None and entry.last_slot > now:
-            earliest = max(earliest, entry.last_slot + entry.circuit.interval)
-        entry.last_slot = min(earliest, now + HELD_RECHECK)
+            entry.slot_gap = min(entry.slot_gap * 2, LONGEST_BETWEEN_PROBES)
+            slot = max(slot, entry.last_slot + entry.slot_gap)
+        else:
+            entry.slot_gap = entry.circuit.interval
+        entry.last_slot = min(slot, now + HELD_RECHECK)
         return entry.last_slot

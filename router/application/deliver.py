@@ -186,9 +186,10 @@ class Deliverer:
             )
         detail = answer.detail if isinstance(answer, NoAnswer | LocalFault) else None
         self._tell(claim, classified, after, number=number, duration=duration, detail=detail)
-        # A store that is behind need not renew the leases of what rests here; it is claimed when there is time for it.
+        # What would wait here, for the store or for a place, has leases to renew. In the store it has none, and it is
+        # claimed when there is time for it.
         near = isinstance(after, Again) and after.at - self._clock.now() <= HOLD_IN_MEMORY
-        keep = near and not self._recorder.is_behind
+        keep = near and not self._recorder.is_behind and not self._lanes.is_doubt_exhausted
         return Result(claim=claim, attempt=attempt, next=after, url=webhook.url, keep_lease=keep)
 
     async def _send(self, claim: Claim, webhook: Webhook, number: int) -> SendResult:

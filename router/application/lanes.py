@@ -172,7 +172,7 @@ class Lanes:
     @property
     def _hanging_lane_places(self) -> int:
         """None while what is in doubt has used up its share: more of it would wait here, with leases to renew."""
-        return 0 if self._is_doubt_exhausted else HANGING_LANE_PLACES
+        return 0 if self.is_doubt_exhausted else HANGING_LANE_PLACES
 
     def _places(self, webhook_id: WebhookId, *, is_call: bool) -> int:
         """Places left for what comes from the broker."""
@@ -267,7 +267,7 @@ class Lanes:
     @property
     def has_ready(self) -> bool:
         """Whether a claim could be handed out now."""
-        may = any(ring and not (doubt and self._is_doubt_exhausted) for (_, doubt), ring in self._rings.items())
+        may = any(ring and not (doubt and self.is_doubt_exhausted) for (_, doubt), ring in self._rings.items())
         return may and self.in_flight < self._limits.in_flight
 
     @property
@@ -312,11 +312,11 @@ class Lanes:
 
     def _pop_from(self, urgent: bool, doubt: bool) -> Claim | None:
         ring = self._rings[urgent, doubt]
-        while ring and not (doubt and self._is_doubt_exhausted):
+        while ring and not (doubt and self.is_doubt_exhausted):
             webhook_id = ring.pop()
             lane = self._lanes[webhook_id]
             in_doubt = lane.waiting > 0 and self._is_in_doubt(webhook_id, lane)
-            if in_doubt and self._is_doubt_exhausted:
+            if in_doubt and self.is_doubt_exhausted:
                 self._rings[urgent, True].push(lane.account_id, webhook_id)
                 continue
             lane.is_ready = False
@@ -326,7 +326,8 @@ class Lanes:
         return None
 
     @property
-    def _is_doubt_exhausted(self) -> bool:
+    def is_doubt_exhausted(self) -> bool:
+        """Whether what is in doubt has used up its places."""
         return self._flights.in_doubt >= self._limits.doubtful_in_flight
 
     def _take_off(self, webhook_id: WebhookId, lane: _Lane, in_doubt: bool) -> Claim:

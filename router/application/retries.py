@@ -18,6 +18,8 @@ from router.ports import DeliveryStore, Due, Ration
 POLL_SECONDS: Final = 1.0
 """Between two polls, unless a webhook with a backlog has room again."""
 RENEW_SECONDS: Final = 2.0
+RENEWED_AT_ONCE: Final = 25
+"""Leases in one write, which some stores do in one go: new events wait meanwhile."""
 MAX_CLAIMED_AT_ONCE: Final = 50
 MAX_EXCLUDED: Final = 1_000
 """Full lanes named in a claim, so that queries do not grow without end; those beyond may be found in vain."""
@@ -88,7 +90,8 @@ class RetryPoller:
         return not claimed.drained and allowed == limit
 
     def _ration(self, due: Due) -> Ration | None:
-        places = self._lanes.ration(due)
+        limits = (self._lanes.ration(due), self._circuits.probes_wanted(due.webhook_id))
+        places = min((limit for limit in limits if limit is not None), default=None)
         return None if places is None else Ration(places=places, until=self._circuits.put_off_until(due.webhook_id))
 
 
@@ -117,6 +120,7 @@ class LeaseKeeper:
         # Counted from before the call: the store's lease then never ends before ours.
         at = time.monotonic()
         claims = self._lanes.to_renew(now=at)
-        if claims:
+        for start in range(0, len(claims), RENEWED_AT_ONCE):
+            some = claims[start : start + RENEWED_AT_ONCE]
             # What is not ours any more is left to run out: it is not sent, also where its event was erased.
-            self._lanes.renewed(await self._deliveries.renew(claims), at=at)
+            self._lanes.renewed(await self._deliveries.renew(some), at=at)

@@ -42,13 +42,13 @@ def after_failure(circuit: Circuit, *, now: datetime, open_after: timedelta, jit
     failed = replace(circuit, failures=circuit.failures + 1)
     if failed.is_open or failed.failures < OPEN_AFTER_FAILURES or now - failed.failing_since < open_after:
         return failed
-    return replace(failed, probe_at=now + _drawn(FIRST_PROBE_AFTER, jitter))
+    return replace(failed, probe_at=now + drawn(FIRST_PROBE_AFTER, jitter))
 
 
 def after_failed_probe(circuit: Circuit, *, now: datetime, jitter: Jitter) -> Circuit:
     """The open circuit after its probe failed: the next one is further away."""
     interval = min(circuit.interval * 2, LONGEST_BETWEEN_PROBES)
-    return replace(circuit, failures=circuit.failures + 1, interval=interval, probe_at=now + _drawn(interval, jitter))
+    return replace(circuit, failures=circuit.failures + 1, interval=interval, probe_at=now + drawn(interval, jitter))
 
 
 def known_to_fail(url: str, since: datetime, now: datetime) -> Circuit:
@@ -56,6 +56,6 @@ def known_to_fail(url: str, since: datetime, now: datetime) -> Circuit:
     return Circuit(url=url, failing_since=since, failures=OPEN_AFTER_FAILURES, probe_at=now)
 
 
-def _drawn(interval: timedelta, jitter: Jitter) -> timedelta:
-    # Webhooks of one dead server do not come back to it all at once.
+def drawn(interval: timedelta, jitter: Jitter) -> timedelta:
+    """From half of an interval to all of it: webhooks of one dead server do not come back to it all at once."""
     return interval * (0.5 + jitter() / 2)

@@ -141,7 +141,7 @@ class DeliverySettings(Section):
     """Seconds to reach a customer's server, more than 0, at most 60; part of `timeout_seconds`."""
     suspend_after_seconds: Annotated[float, Field(ge=1, le=365 * DAY_SECONDS), NUMBER] = 5.0 * DAY_SECONDS
     """Seconds of nothing but failures, 1 to 31536000, after which a webhook is suspended."""
-    circuit_after_seconds: Annotated[float, Field(ge=1, le=DAY_SECONDS), NUMBER] = 60.0
+    circuit_after_seconds: Annotated[float, Field(ge=1, le=DAY_SECONDS), NUMBER] = 30.0
     """Seconds of nothing but failures, 1 to 86400, after which a webhook is only probed until it works again."""
     max_in_flight: Annotated[int, Field(ge=1, le=10_000), NUMBER] = 512
     """Attempts at once over all webhooks, 1 to 10000; each takes a file descriptor."""

@@ -262,9 +262,9 @@ class FakeSource:
         self.settled += taken
 
 
-def circuits(clock: FakeClock | None = None) -> Circuits:
-    """Circuits that open after a minute, on the longest waits."""
-    return Circuits(clock or FakeClock(), no_jitter, timedelta(minutes=1))
+def circuits(clock: FakeClock | None = None, *, open_after: timedelta = timedelta(minutes=1)) -> Circuits:
+    """Circuits on the longest waits."""
+    return Circuits(clock or FakeClock(), no_jitter, open_after)
 
 
 def no_jitter() -> float:

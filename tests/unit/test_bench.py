@@ -64,12 +64,14 @@ def test_ratio_is_unknown_while_receipts_are_missing() -> None:
     good, bad = {"p95_ms": 10.0, "not_received": 0}, {"p95_ms": 15.0, "not_received": 0}
     assert p95_ratio(bad, good) == 1.5
     assert p95_ratio({**bad, "not_received": 1}, good) is None
+    assert p95_ratio({**bad, "p95_ms": None}, good) is None
 
 
 def test_report_says_what_is_unknown() -> None:
-    figures = {"rate": 200, **percentiles([]), **memory(samples(90)), "not_received": 3}
+    figures = {"rate": 200, **percentiles([]), **memory(samples(90)), "not_received": 3, "learning": percentiles([7.0])}
     part = {"endpoints": 1_000, "rate": 200, "seconds": 30.0, "runs": {"half of them bad": figures}, "p95_ratio": None}
     report = isolation_report(part)
     assert "3 not received" in report[1]
     assert "p95       – ms" in report[1]
-    assert "90.0 to 90.0 MiB, – MiB per minute" in report[2]
+    assert "first minute: p50     7.0 ms" in report[2]
+    assert "90.0 to 90.0 MiB, – MiB per minute" in report[3]

@@ -12,12 +12,12 @@ def test_without_a_backlog_there_is_no_limit() -> None:
     assert budget.allowance(200) == 200
 
 
-def test_behind_a_backlog_retries_get_a_fifth_of_what_is_taken_in() -> None:
+def test_behind_a_backlog_retries_get_a_tenth_of_what_is_taken_in() -> None:
     budget = RetryBudget(lambda: False)
     for _ in range(3):
         budget.took_in(200, has_backlog=True)
 
-    assert budget.allowance(200) == 120
+    assert budget.allowance(200) == 60
     assert budget.allowance(200) == LEAST_RETRIES, "the same events are not counted twice"
 
 
@@ -41,5 +41,7 @@ def test_while_the_store_is_behind_the_same_holds_without_a_backlog() -> None:
     budget = RetryBudget(lambda: True)
     budget.took_in(100, has_backlog=False)
 
-    assert budget.allowance(200) == 20
+    assert budget.allowance(200) == LEAST_RETRIES
+    budget.took_in(300, has_backlog=False)
+    assert budget.allowance(200) == 30
     assert budget.allowance(200) == LEAST_RETRIES

@@ -108,7 +108,7 @@ def test_deliveries_that_rest_come_back_one_at_each_probe_and_not_all_at_once() 
     slots = [under_test.rests_until(webhook()) for _ in range(100)]
 
     waits = [round((slot - clock.moment).total_seconds()) for slot in slots if slot]
-    assert waits[:4] == [5, 10, 15, 20]
+    assert waits[:7] == [5, 15, 35, 75, 155, 300, 300]
     assert waits[-1] == HELD_RECHECK.total_seconds()
 
 
@@ -224,6 +224,24 @@ def test_what_finds_no_place_rests_for_long_or_until_the_circuit_wants_a_probe()
     clock = FakeClock()
     assert circuits(clock).put_off_until(ID) == clock.moment + PUT_OFF
     assert opened(clock).put_off_until(ID) < clock.moment + PUT_OFF
+
+
+def test_what_finds_no_place_is_spread_over_time() -> None:
+    under_test = Circuits(FakeClock(), iter([0.0, 0.5, 1.0]).__next__, MINUTE)
+
+    assert [under_test.put_off_until(ID) - NOW for _ in range(3)] == [PUT_OFF * 0.5, PUT_OFF * 0.75, PUT_OFF]
+
+
+def test_of_what_is_due_an_open_circuit_wants_one_probe_at_its_time() -> None:
+    clock = FakeClock()
+    assert circuits(clock).probes_wanted(ID) is None
+    under_test = opened(clock)
+
+    assert under_test.probes_wanted(ID) == 0
+    clock.moment += FIRST_PROBE_AFTER
+    assert under_test.probes_wanted(ID) == 1
+    under_test.admit(claim(), webhook())
+    assert under_test.probes_wanted(ID) == 0, "the probe is under way"
 
 
 def test_a_deleted_webhook_leaves_nothing_behind() -> None:

@@ -210,6 +210,17 @@ async def test_a_near_retry_goes_back_to_a_store_that_is_behind() -> None:
     assert not result.keep_lease
 
 
+async def test_a_near_retry_goes_back_to_the_store_where_it_would_wait_for_a_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Lanes, "is_doubt_exhausted", True)
+
+    (result,) = await World(answer=FAILURE).deliver(claim())
+
+    assert isinstance(result.next, Again)
+    assert not result.keep_lease
+
+
 async def test_after_the_last_attempt_the_delivery_has_failed() -> None:
     (result,) = await World(answer=FAILURE).deliver(claim(attempt_count=2))
 

@@ -6,19 +6,22 @@ import asyncio
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from router.application.brake import EgressBrake
 from router.application.budget import RetryBudget
-from router.application.circuits import PUT_OFF
+from router.application.circuits import PUT_OFF, Circuits
 from router.application.lanes import HANGING_LANE_PLACES, LaneLimits, Lanes
-from router.application.retries import MAX_CLAIMED_AT_ONCE, MAX_EXCLUDED, LeaseKeeper, RetryPoller
+from router.application.retries import MAX_CLAIMED_AT_ONCE, MAX_EXCLUDED, RENEWED_AT_ONCE, LeaseKeeper, RetryPoller
 from router.application.timers import Timers
+from router.domain.circuit import OPEN_AFTER_FAILURES
 from router.domain.delivery import Claim
 from router.domain.errors import DependencyUnavailable
 from router.domain.lease import LEASE, RENEW_BELOW
 from router.domain.webhook import WebhookId
 from router.ports import Claimed, Due, Ration
-from tests.support.fakes_delivery import NOW, FakeDeliveries, circuits, claim, webhook
+from tests.support.fakes_delivery import NOW, FakeDeliveries, claim, webhook
+from tests.support.fakes_delivery import circuits as make_circuits
 
 LEASE_SECONDS = LEASE.total_seconds()
 
@@ -55,6 +58,7 @@ def poller_of(
     store: FakeDeliveries,
     lanes: Lanes,
     *,
+    circuits: Circuits | None = None,
     brake: EgressBrake | None = None,
     budget: RetryBudget | None = None,
     is_steady: Callable[[], bool] = lambda: True,
@@ -62,7 +66,7 @@ def poller_of(
     return RetryPoller(
         deliveries=store,
         lanes=lanes,
-        circuits=circuits(),
+        circuits=circuits or make_circuits(),
         brake=brake or EgressBrake(),
         budget=budget or RetryBudget(lambda: False),
         is_steady=is_steady,
@@ -224,6 +228,24 @@ async def test_what_is_in_flight_for_long_is_renewed_too() -> None:
     assert store.renewed == [taken]
 
 
+async def test_many_leases_are_renewed_some_at_a_time() -> None:
+    @dataclass
+    class Counting(FakeDeliveries):
+        sizes: list[int] = field(default_factory=list)
+
+        async def renew(self, claims: Sequence[Claim]) -> Sequence[Claim]:
+            self.sizes.append(len(claims))
+            return await super().renew(claims)
+
+    lanes, store = make_lanes(in_flight=1_000), Counting()
+    for each in claims(RENEWED_AT_ONCE + 1):
+        lanes.offer(each, now=time.monotonic() - LEASE_SECONDS + 1)
+
+    await LeaseKeeper(store, lanes)._renew()
+
+    assert store.sizes == [RENEWED_AT_ONCE, 1]
+
+
 async def test_with_nothing_to_renew_the_store_is_left_alone() -> None:
     class Untouched(FakeDeliveries):
         async def renew(self, claims: Sequence[Claim]) -> Sequence[Claim]:
@@ -301,7 +323,18 @@ async def test_behind_a_backlog_of_first_attempts_few_retries_are_claimed() -> N
 
     assert await poller_of(store, make_lanes(in_flight=10_000), budget=budget)._poll() is False
 
-    assert store.limits == [40]
+    assert store.limits == [20]
+
+
+async def test_nothing_is_claimed_of_an_open_circuit_before_its_probe_is_due() -> None:
+    lanes, store, circuits = make_lanes(), Watched(due=claims(5)), make_circuits(open_after=timedelta(0))
+    for each in claims(OPEN_AFTER_FAILURES):
+        circuits.failed(each, webhook("wh_1"), after_seconds=0.1)
+
+    await poller_of(store, lanes, circuits=circuits)._poll()
+
+    assert lanes.held == 0
+    assert len(store.put_off) == 5
 
 
 async def test_a_webhook_that_fails_gets_its_ration_and_the_rest_is_put_off() -> None:
