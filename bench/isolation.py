@@ -1,6 +1,6 @@
 """What a thousand customers, half of them bad, cost the healthy half: latency, memory, descriptors. Touches processes.
 
-Three runs on the same broker and store, each with a router and customers of its own: the healthy half alone at half
+Three runs on the same broker, each with a store, a router and customers of its own: the healthy half alone at half
 the rate, all healthy, and half of them bad. Bad are 15 % that cannot be connected to, 15 % that never answer, 10 % that
 answer after 9 s and 10 % that reset the connection.
 """
@@ -8,9 +8,11 @@ answer after 9 s and 10 % that reset the connection.
 from __future__ import annotations
 
 import asyncio
+import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from bench import endpoints
@@ -18,6 +20,7 @@ from bench.endpoints import Kind
 from bench.harness import Bench, cpu_seconds, define, get_json, process, publish, router, say, webhook
 from bench.samples import Sample, after, mib_per_minute, take_sample
 from router.adapters.embedded.processes import free_ports
+from router.adapters.embedded.store import EmbeddedStore
 
 RATE = 200
 SECONDS = 120
@@ -56,7 +59,7 @@ async def isolation(bench: Bench) -> None:
     seconds = bench.options.seconds or SECONDS
     rate = bench.options.rate or RATE
     alone, healthy, bad = runs(rate)
-    figures = {run.name: await _measure(bench, run, seconds) for run in (alone, healthy, bad)}
+    figures = {run.name: await _on_fresh_store(bench, run, seconds) for run in (alone, healthy, bad)}
     bench.figures["isolation"] = {
         "endpoints": endpoints.COUNT,
         "rate": rate,
@@ -64,6 +67,16 @@ async def isolation(bench: Bench) -> None:
         "runs": figures,
         "p95_ratio": p95_ratio(figures[bad.name], figures[healthy.name]),
     }
+
+
+async def _on_fresh_store(bench: Bench, run: Run, seconds: float) -> dict[str, Any]:
+    """What one run leaves behind slows the embedded store down for the next."""
+    with tempfile.TemporaryDirectory() as folder:
+        store = await EmbeddedStore.open(Path(folder))
+        try:
+            return await _measure(replace(bench, mongo_url=store.url), run, seconds)
+        finally:
+            await store.close()
 
 
 async def _measure(bench: Bench, run: Run, seconds: float) -> dict[str, Any]:
