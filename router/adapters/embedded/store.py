@@ -20,6 +20,9 @@ from typing import Self
 from router.adapters.embedded.errors import EmbeddedError
 from router.adapters.embedded.processes import LOOPBACK, log_tail, spawn
 
+# To find what has expired, it reads every document of a collection in one go, and all others wait meanwhile: at its
+# default of once a minute, a log of a few thousand deliveries is felt. What expires here has days to do so.
+_CONFIGURATION = "[storage]\nttl_sweep_seconds = 3600\n"
 _LISTENING = re.compile(rf"secantus listening on {re.escape(LOOPBACK)}:(\d+)")
 _NOT_HELD = -1
 _POLL_SECONDS = 0.05
@@ -142,7 +145,7 @@ class EmbeddedStore:
 
     async def _launch(self, port: int, deadline: float) -> int | None:
         """Run the server; the port that it listens on, or None if it ended or was too slow and was ended."""
-        (self._directory / "secantusd.toml").write_text("# the command line says everything\n")
+        (self._directory / "secantusd.toml").write_text(_CONFIGURATION)
         self._server = spawn(self._command(port), log=self.log, keep_fds=[self._lock])
         while self._server.poll() is None and time.monotonic() < deadline:
             # Its own word, not a connect: on a taken port somebody else would answer.
