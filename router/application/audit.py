@@ -8,7 +8,8 @@ from datetime import datetime
 
 from router.domain.audit import AuditAction
 from router.domain.event import AccountId
-from router.domain.webhook import WebhookId
+from router.domain.version import ANY, Seen, check_seen
+from router.domain.webhook import Webhook, WebhookId
 from router.ports import AuditEntry, AuditTrail, Reader
 
 
@@ -39,8 +40,15 @@ class Auditor:
         )
         await self.trail.write(entry)
 
-    async def note_webhook(self, action: AuditAction, webhook_id: WebhookId, reader: Reader) -> None:
-        """Note what is about to be done to a webhook, if it is there: to one that is not, nothing happens."""
+    async def note_webhook(
+        self, action: AuditAction, webhook_id: WebhookId, reader: Reader, seen: Seen = ANY
+    ) -> Webhook | None:
+        """Note what is about to be done to a webhook, and return it; None where it is not there: then nothing happens.
+
+        Raises Outdated where it is none of what was `seen`.
+        """
         webhook = await reader.webhook(webhook_id)
         if webhook is not None:
+            check_seen(f"webhook {webhook.id}", webhook.version, seen)
             await self.note(action, account_id=webhook.account_id, target=webhook.id)
+        return webhook

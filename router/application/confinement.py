@@ -11,10 +11,12 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from router.domain.delivery import Delivery, DeliveryId
+from router.domain.edit import EditPlan
 from router.domain.errors import OutOfSight
 from router.domain.event import AccountId, EventKey, EventType
 from router.domain.principal import Principal
 from router.domain.signing import SigningKey
+from router.domain.version import ANY, Seen
 from router.domain.webhook import Webhook, WebhookId
 from router.ports import (
     AuditEntry,
@@ -138,27 +140,32 @@ class _AccountRegistry:
             raise OutOfSight
         await self._registry.set_account(account_id, webhooks_enabled=webhooks_enabled)
 
-    async def add_webhook(self, webhook: Webhook, secret: str | None) -> None:
+    async def add_webhook(self, webhook: Webhook, secret: str | None) -> str:
         if webhook.account_id != self._account_id:
             raise OutOfSight
-        await self._registry.add_webhook(webhook, secret)
+        return await self._registry.add_webhook(webhook, secret)
 
-    async def set_enabled(self, webhook_id: WebhookId, *, enabled: bool, at: datetime) -> bool:
-        return await self._is_own(webhook_id) and await self._registry.set_enabled(webhook_id, enabled=enabled, at=at)
+    async def edit_webhook(self, plan: EditPlan, *, at: datetime) -> bool:
+        # Nobody moves a webhook to another account in this way, and what is stored is what the plan was made for.
+        return plan.before.account_id == self._account_id and await self._registry.edit_webhook(plan, at=at)
 
     async def unsuspend(self, webhook_id: WebhookId) -> bool:
         return await self._is_own(webhook_id) and await self._registry.unsuspend(webhook_id)
 
-    async def delete_webhook(self, webhook_id: WebhookId) -> bool:
-        return await self._is_own(webhook_id) and await self._registry.delete_webhook(webhook_id)
+    async def delete_webhook(self, webhook_id: WebhookId, *, seen: Seen = ANY) -> bool:
+        return await self._is_own(webhook_id) and await self._registry.delete_webhook(webhook_id, seen=seen)
 
-    async def rotate_secret(self, webhook_id: WebhookId, secret: str, *, at: datetime, overlap: timedelta) -> bool:
+    async def rotate_secret(
+        self, webhook_id: WebhookId, secret: str, *, at: datetime, overlap: timedelta, seen: Seen = ANY
+    ) -> bool:
         return await self._is_own(webhook_id) and await self._registry.rotate_secret(
-            webhook_id, secret, at=at, overlap=overlap
+            webhook_id, secret, at=at, overlap=overlap, seen=seen
         )
 
-    async def set_signing_key(self, webhook_id: WebhookId, key: SigningKey, *, at: datetime) -> bool:
-        return await self._is_own(webhook_id) and await self._registry.set_signing_key(webhook_id, key, at=at)
+    async def set_signing_key(self, webhook_id: WebhookId, key: SigningKey, *, at: datetime, seen: Seen = ANY) -> bool:
+        return await self._is_own(webhook_id) and await self._registry.set_signing_key(
+            webhook_id, key, at=at, seen=seen
+        )
 
     async def mark_requeued(self, letter_id: str, at: datetime) -> None:
         raise OutOfSight

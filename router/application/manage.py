@@ -1,4 +1,4 @@
-"""What an administrator does: switch accounts on, keep webhooks, requeue dead letters, publish an event by hand.
+"""What an administrator does: add webhooks, requeue dead letters, publish an event by hand.
 
 Gathers, decides and applies through ports. Everything that was typed by somebody is checked here, and a rule that it
 breaks is an InvalidInput that names the field.
@@ -18,6 +18,7 @@ from router.domain.audit import AuditAction
 from router.domain.definition import (
     RawDefinition,
     check_account_id,
+    check_current,
     check_definition,
     check_event_type,
     check_name,
@@ -26,6 +27,7 @@ from router.domain.definition import (
 from router.domain.egress import EgressPolicy
 from router.domain.errors import InvalidInput
 from router.domain.event import AccountId, EventType
+from router.domain.headers import Headers, with_stored
 from router.domain.signing import SECRET_BYTES, SEED_BYTES, Secret, SigningKey, format_secret
 from router.domain.webhook import Webhook, WebhookId
 from router.ports import (
@@ -36,7 +38,6 @@ from router.ports import (
     Publisher,
     Reader,
     Registry,
-    StoredAccount,
     StoredDeadLetter,
 )
 
@@ -51,7 +52,7 @@ PAGE: Final = 200
 """Dead letters read at once."""
 
 
-# --- accounts and webhooks -------------------------------------------------------------------------
+# --- webhooks --------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,14 +82,6 @@ class NewWebhook:
     secret: str = field(repr=False)
 
 
-async def set_account(registry: Registry, account_id: object, *, webhooks_enabled: bool) -> StoredAccount:
-    """Switch an account's webhooks on or off. Raises InvalidInput for an id that is none."""
-    account = StoredAccount(id=typed_account_id(account_id), webhooks_enabled=webhooks_enabled)
-
-    await registry.set_account(account.id, webhooks_enabled=webhooks_enabled)
-    return account
-
-
 async def add_webhook(
     registry: Registry,
     draft: WebhookDraft,
@@ -109,8 +102,8 @@ async def add_webhook(
     new = NewWebhook(webhook=webhook, secret=format_secret(key))
 
     await audit.note(AuditAction.WEBHOOK_CREATED, account_id=webhook.account_id, target=webhook.id)
-    await registry.add_webhook(new.webhook, new.secret)
-    return new
+    version = await registry.add_webhook(new.webhook, new.secret)
+    return replace(new, webhook=replace(new.webhook, version=version))
 
 
 def _webhook_from(
@@ -130,8 +123,8 @@ def _webhook_from(
         country,
         egress,
     )
-    if definition.client_certificate is not None and definition.client_certificate.not_after <= now:
-        raise InvalidInput("client_certificate", "certificate has expired")
+    check_current(definition.client_certificate, now)
+    _check_shown(definition.headers)
     return Webhook(
         id=new_webhook_id(randomness) if draft.id is None else check_new_id(draft.id),
         account_id=definition.account_id,
@@ -150,6 +143,13 @@ def _webhook_from(
     )
 
 
+def _check_shown(headers: Headers) -> None:
+    try:
+        with_stored(headers, ())
+    except ValueError as error:
+        raise InvalidInput("headers", str(error)) from None
+
+
 def new_webhook_id(randomness: Randomness) -> WebhookId:
     return WebhookId("wh_" + b32encode(randomness(ID_BYTES)).decode("ascii").lower())
 
@@ -160,23 +160,6 @@ def typed_account_id(value: object) -> AccountId:
     if account_id != account_id.strip() or not account_id.isprintable():
         raise InvalidInput("account_id", "must be printable, without blanks around it")
     return account_id
-
-
-async def pause_webhook(registry: Registry, webhook_id: WebhookId, *, now: datetime) -> bool:
-    """Hold a webhook's deliveries until it is resumed. False where there is no such webhook."""
-    return await registry.set_enabled(webhook_id, enabled=False, at=now)
-
-
-async def resume_webhook(registry: Registry, webhook_id: WebhookId, *, now: datetime) -> bool:
-    """Enable a webhook and forget its suspension. False where there is no such webhook."""
-    # In this order a paused webhook never is enabled and suspended, which would fail the events of that moment.
-    await registry.unsuspend(webhook_id)
-    return await registry.set_enabled(webhook_id, enabled=True, at=now)
-
-
-async def delete_webhook(registry: Registry, webhook_id: WebhookId) -> bool:
-    """Delete a webhook; a running router then cancels what is pending. False where there is no such webhook."""
-    return await registry.delete_webhook(webhook_id)
 
 
 # --- dead letters ----------------------------------------------------------------------------------

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from router.application import manage, queries
+from router.application import editing, queries
+from router.application.manage import typed_account_id
 from router.cli import output, views
-from router.cli.base import Group
+from router.cli.base import ExitCode, Group
+from router.cli.bulk import Outcome, bulk_options, confirm, counted
 from router.cli.options import json_option, usage_error
 from router.cli.session import Session, Store, auditor
-from router.domain.audit import AuditAction
 from router.domain.errors import InvalidInput
 from router.domain.event import AccountId
 from router.ports import StoredAccount
@@ -28,38 +29,75 @@ def accounts() -> None:
     """
 
 
-@accounts.example_command("enable", "webhook-router accounts enable 1042")
-@click.argument("account_id", metavar="ID")
+@accounts.example_command(
+    "enable", "webhook-router accounts enable 1042", "webhook-router accounts enable 1042 1043 1044 --dry-run"
+)
+@click.argument("account_ids", metavar="ID...", nargs=-1, required=True)
+@bulk_options
 @json_option
 @click.pass_obj
-def enable(session: Session, /, *, account_id: str, as_json: bool) -> None:
-    """Send webhooks for this account from now on."""
-    _switch(session, account_id, enabled=True, as_json=as_json)
+def enable(session: Session, /, **typed: Any) -> int:
+    """Send webhooks for these accounts from now on."""
+    return _switch(session, enabled=True, **typed)
 
 
-@accounts.example_command("disable", "webhook-router accounts disable 1042")
-@click.argument("account_id", metavar="ID")
+@accounts.example_command(
+    "disable", "webhook-router accounts disable 1042", "webhook-router accounts disable 1042 1043 --yes --json"
+)
+@click.argument("account_ids", metavar="ID...", nargs=-1, required=True)
+@bulk_options
 @json_option
 @click.pass_obj
-def disable(session: Session, /, *, account_id: str, as_json: bool) -> None:
-    """Send nothing for this account's events from now on; its webhooks stay as they are."""
-    _switch(session, account_id, enabled=False, as_json=as_json)
+def disable(session: Session, /, **typed: Any) -> int:
+    """Send nothing for these accounts' events from now on; their webhooks stay as they are."""
+    return _switch(session, enabled=False, **typed)
 
 
-def _switch(session: Session, account_id: str, *, enabled: bool, as_json: bool) -> None:
-    async def work(store: Store, _: Settings) -> StoredAccount:
-        audit = auditor(store)
-        await audit.note(
-            AuditAction.ACCOUNT_SWITCHED, account_id=account_id, target=account_id, webhooks_enabled=enabled
-        )
-        return await manage.set_account(store.registry, account_id, webhooks_enabled=enabled)
-
+def _switch(
+    session: Session, *, account_ids: tuple[str, ...], enabled: bool, dry_run: bool, yes: bool, as_json: bool
+) -> int:
     try:
-        account = session.with_store(work)
+        wanted = [typed_account_id(account_id) for account_id in dict.fromkeys(account_ids)]
     except InvalidInput as error:
         raise usage_error(error, {"account_id": "ID"}) from None
-    _print(account, webhooks=None, as_json=as_json)
-    output.note(f"Webhooks are {'on' if enabled else 'off'} for account {output.shown(account.id)}.")
+    if len(wanted) == 1 and not dry_run:
+        return _switch_one(session, wanted[0], enabled=enabled, as_json=as_json)
+    verb = "enable" if enabled else "disable"
+
+    async def work(store: Store, _: Settings) -> Outcome:
+        stored = [await queries.find_account(store.reader, account_id) for account_id in wanted]
+        to_switch = [account.id for account in stored if account.webhooks_enabled is not enabled]
+        outcome = Outcome(verb=f"{verb}d", wanted=to_switch, dry_run=dry_run)
+        outcome.unchanged += [account.id for account in stored if account.webhooks_enabled is enabled]
+        output.note(f"{counted(len(to_switch), 'account', 'accounts')} of {len(wanted)} to {verb}.")
+        if to_switch and not dry_run:
+            if not yes:
+                confirm(f"{verb.capitalize()} them?", refused=f"nothing was {verb}d", why="more than one")
+            await outcome.work_off(lambda account_id: _set(store, AccountId(account_id), enabled=enabled))
+        return outcome
+
+    outcome = session.with_store(work)
+    if dry_run and not as_json:
+        for account_id in outcome.wanted:
+            click.echo(output.shown(account_id))
+    return outcome.report(as_json=as_json)
+
+
+async def _set(store: Store, account_id: AccountId, *, enabled: bool) -> bool:
+    await editing.switch_account(
+        store.reader, store.registry, account_id, webhooks_enabled=enabled, audit=auditor(store)
+    )
+    return True
+
+
+def _switch_one(session: Session, account_id: AccountId, *, enabled: bool, as_json: bool) -> int:
+    async def work(store: Store, _: Settings) -> None:
+        await _set(store, account_id, enabled=enabled)
+
+    session.with_store(work)
+    _print(StoredAccount(id=account_id, webhooks_enabled=enabled), webhooks=None, as_json=as_json)
+    output.note(f"Webhooks are {'on' if enabled else 'off'} for account {output.shown(account_id)}.")
+    return ExitCode.OK
 
 
 @accounts.example_command("show", "webhook-router accounts show 1042", "webhook-router accounts show 1042 --json")

@@ -26,7 +26,6 @@ _OPTIONS: Final = (
     ),
     click.option("--client-cert", type=_FILE, metavar="FILE", help="PEM file of the certificate for mutual TLS."),
     click.option("--client-key", type=_FILE, metavar="FILE", help="PEM file of its key; - is stdin."),
-    click.option("--asymmetric", is_flag=True, help="Also sign with an ed25519 key (v1a)."),
 )
 
 
@@ -44,7 +43,6 @@ class Credentials:
     headers: object = field(repr=False)
     auth: object = field(repr=False)
     client_certificate: object = field(repr=False)
-    asymmetric: bool
 
     @classmethod
     def read(
@@ -55,7 +53,6 @@ class Credentials:
         auth_file: IO[bytes] | None,
         client_cert: IO[bytes] | None,
         client_key: IO[bytes] | None,
-        asymmetric: bool,
     ) -> Self:
         """Raises UsageError for a file that is none; its text quotes nothing of the file."""
         if (client_cert is None) != (client_key is None):
@@ -69,7 +66,7 @@ class Credentials:
                 raise click.UsageError("--header and --headers-file exclude each other", click.get_current_context())
             headers = _json(headers_file, "--headers-file")
         auth = None if auth_file is None else _json(auth_file, "--auth-file")
-        return cls(headers=headers, auth=auth, client_certificate=certificate, asymmetric=asymmetric)
+        return cls(headers=headers, auth=auth, client_certificate=certificate)
 
 
 def _json(file: IO[bytes], option: str) -> object:

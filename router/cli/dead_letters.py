@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ from router.application import manage, queries
 from router.application.queries import PageRequest
 from router.cli import output, views
 from router.cli.base import CommandFailedError, ExitCode, Group
+from router.cli.bulk import confirm
 from router.cli.listing import Listing, paging_options, print_pages
 from router.cli.options import REASONS, json_option
 from router.cli.session import Session, Store, auditor
@@ -156,7 +156,8 @@ def requeue(
         output.note(f"{len(wanted)} dead letter{'' if len(wanted) == 1 else 's'} to requeue.")
         outcome = _Outcome(wanted=wanted, dry_run=dry_run)
         if wanted and not dry_run:
-            _confirm(needed=everything and not yes)
+            if everything and not yes:
+                confirm("Requeue them?", refused="nothing was requeued", why="--all")
             await _requeue_all(session, store, settings, outcome)
         return outcome
 
@@ -177,15 +178,6 @@ async def _existing(store: Store, letter_ids: tuple[str, ...]) -> list[str]:
         if await store.reader.dead_letter(letter_id) is None:
             raise _not_found(letter_id)
     return wanted
-
-
-def _confirm(*, needed: bool) -> None:
-    if not needed:
-        return
-    if not sys.stdin.isatty():
-        raise click.UsageError("nobody is there to be asked, so --all needs --yes", click.get_current_context())
-    if not click.confirm("Requeue them?", err=True):
-        raise CommandFailedError("nothing was requeued")
 
 
 async def _requeue_all(session: Session, store: Store, settings: Settings, outcome: _Outcome) -> None:

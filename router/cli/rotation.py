@@ -15,7 +15,6 @@ from router.cli.base import Command
 from router.cli.options import json_option, parse_duration, usage_error
 from router.cli.session import Session, Store, auditor
 from router.cli.webhook_output import fields, not_found
-from router.domain.audit import AuditAction
 from router.domain.errors import InvalidInput
 from router.domain.webhook import WebhookId
 
@@ -57,18 +56,22 @@ def rotate_secret(
         raise click.UsageError("--overlap goes with a secret: an ed25519 key is replaced at once")
 
     async def work(store: Store, settings: Settings) -> tuple[WebhookReport | None, str | None]:
-        identity, secret = WebhookId(webhook_id), None
-        await auditor(store).note_webhook(AuditAction.WEBHOOK_SECRET_ROTATED, identity, store.reader)
+        identity, secret, audit = WebhookId(webhook_id), None, auditor(store)
+        draw = secrets.token_bytes
         if asymmetric:
-            await rotation.renew_signing_key(store.registry, identity, randomness=secrets.token_bytes, now=store.now())
+            await rotation.renew_signing_key(
+                store.reader, store.registry, identity, randomness=draw, now=store.now(), audit=audit
+            )
         else:
             default = timedelta(seconds=settings.signing.rotation_overlap_seconds)
             secret = await rotation.rotate_secret(
+                store.reader,
                 store.registry,
                 identity,
                 overlap=default if overlap is None else overlap,
-                randomness=secrets.token_bytes,
+                randomness=draw,
                 now=store.now(),
+                audit=audit,
             )
         return await queries.find_webhook(store.reader, identity), secret
 

@@ -9,6 +9,7 @@ from router.application.queries import WebhookReport
 from router.cli import output, views
 from router.cli.base import CommandFailedError
 from router.domain.credentials import Auth, BasicAuth, BearerAuth, ClientCertificate, OAuth2Auth
+from router.domain.edit import EditPlan
 from router.domain.webhook import TrackingNumberRestriction, UserRestriction, Webhook
 
 
@@ -46,8 +47,7 @@ def fields(report: WebhookReport) -> list[tuple[str, object]]:
         ("event type", webhook.event_type),
         ("state", f"{webhook.state}: {reason}" if reason else webhook.state),
         ("restricted to", _restriction_text(webhook)),
-        # Their values may be keys of the customer's system.
-        ("headers", ", ".join(name for name, _ in webhook.headers)),
+        ("headers", _headers_text(webhook)),
         ("auth", _auth_text(webhook.auth)),
         ("certificate", _certificate_text(webhook.client_certificate)),
         ("signatures", _signing_text(webhook)),
@@ -58,6 +58,38 @@ def fields(report: WebhookReport) -> list[tuple[str, object]]:
         ("created", webhook.created_at),
         ("updated", webhook.updated_at),
     ]
+
+
+def changes(plan: EditPlan) -> list[output.Row]:
+    """Field, before and after of each change. No value of a secret is shown, only that it is another one."""
+    rows: list[output.Row] = []
+    for name in plan.changed:
+        before, after = _field_text(plan.before, name), _field_text(plan.after, name)
+        if name in plan.before.wrong:
+            before = f"wrong: {before}" if name == "url" else "wrong"  # of the others, what was wrong is not read
+        elif before == after:
+            after += " (another value)"
+        rows.append([name, output.shown(before), output.shown(after)])
+    return rows
+
+
+def _field_text(webhook: Webhook, name: str) -> str:
+    match name:
+        case "restrict_to":
+            return _restriction_text(webhook)
+        case "headers":
+            return _headers_text(webhook)
+        case "auth":
+            return _auth_text(webhook.auth)
+        case "client_certificate":
+            return _certificate_text(webhook.client_certificate)
+        case _:
+            return output.shown(getattr(webhook, name))
+
+
+def _headers_text(webhook: Webhook) -> str:
+    # Their values may be keys of the customer's system.
+    return ", ".join(name for name, _ in webhook.headers)
 
 
 def _restriction_text(webhook: Webhook) -> str:

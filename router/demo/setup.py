@@ -11,6 +11,7 @@ from router.application.audit import Auditor
 from router.application.manage import WebhookDraft
 from router.demo.customers import Customer, Hook
 from router.domain.egress import EgressPolicy
+from router.domain.event import AccountId
 from router.ports import Registry
 
 
@@ -28,7 +29,7 @@ async def enrol(
     """Store every account and webhook; the secret of each webhook, as its customer is shown it once."""
     shown: dict[str, str] = {}
     for customer in customers:
-        await manage.set_account(registry, customer.account_id, webhooks_enabled=customer.enabled)
+        await registry.set_account(AccountId(customer.account_id), webhooks_enabled=customer.enabled)
         for hook in customer.hooks:
             draft = WebhookDraft(
                 id=hook.id,

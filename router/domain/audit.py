@@ -16,6 +16,7 @@ class AuditAction(StrEnum):
     EVENT_PUBLISHED = "event.published"
     ACCOUNT_SWITCHED = "account.switched"
     WEBHOOK_CREATED = "webhook.created"
+    WEBHOOK_EDITED = "webhook.edited"
     WEBHOOK_PAUSED = "webhook.paused"
     WEBHOOK_RESUMED = "webhook.resumed"
     WEBHOOK_DELETED = "webhook.deleted"

@@ -10,6 +10,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Final, TypeVar
 from urllib.parse import SplitResult
 
@@ -82,10 +83,8 @@ def check_definition(raw: RawDefinition, country: str, egress: EgressPolicy) -> 
     definition = read_definition(raw, country)
     if definition.problems:
         raise definition.problems[0]
-    auth = definition.auth
-    if isinstance(auth, OAuth2Auth):
-        auth = replace(auth, token_url=check_new_url(auth.token_url, egress, "auth.token_url"))
-    return replace(definition, url=check_new_url(definition.url, egress), auth=auth)
+    url, auth = check_new_url(definition.url, egress), check_new_auth(definition.auth, egress)
+    return replace(definition, url=url, auth=auth)
 
 
 def read_definition(raw: RawDefinition, country: str) -> Definition:
@@ -101,15 +100,15 @@ def read_definition(raw: RawDefinition, country: str) -> Definition:
 
     account_id = read(lambda: check_account_id(raw.account_id), AccountId(""))
     event_type = read(lambda: check_event_type(raw.event_type), None)
-    enabled = read(lambda: _check_enabled(raw.enabled), False)
+    enabled = read(lambda: check_enabled(raw.enabled), False)
     read(lambda: _url_parts(raw.url), None)
     url = raw.url if isinstance(raw.url, str) else ""
-    restriction = read(lambda: _check_restriction(raw.restrict_to, event_type, country), None)
+    restriction = read(lambda: check_restriction(raw.restrict_to, event_type, country), None)
     secrets = read(lambda: _check_secrets(raw.secret), ())
     signing_key = read(lambda: _check_signing_key(raw.signing_key), None)
-    headers = read(lambda: _check_headers(raw.headers), ())
-    auth = read(lambda: _check_auth(raw.auth, headers), None)
-    certificate = read(lambda: _check_certificate(raw.client_certificate, url), None)
+    headers = read(lambda: check_headers_field(raw.headers), ())
+    auth = read(lambda: check_beside(check_auth_field(raw.auth), headers), None)
+    certificate = read(lambda: check_secured(check_certificate_field(raw.client_certificate), url), None)
     return Definition(
         account_id=account_id,
         url=url,
@@ -181,6 +180,13 @@ def check_new_url(value: object, egress: EgressPolicy, field: str = "url") -> st
     raise NotAllowed(field, refusal.text, told_outside="must begin with https://" if is_scheme else _NOT_ALLOWED)
 
 
+def check_new_auth(auth: Auth | None, egress: EgressPolicy) -> Auth | None:
+    """The authentication of a new webhook, its URL as `check_new_url` gives it."""
+    if not isinstance(auth, OAuth2Auth):
+        return auth
+    return replace(auth, token_url=check_new_url(auth.token_url, egress, "auth.token_url"))
+
+
 def check_new_id(value: object) -> WebhookId:
     """The id of a new webhook, chosen by its maker: fit for URLs, so narrower than what is read."""
     if not isinstance(value, str) or not _NEW_ID.fullmatch(value):
@@ -188,7 +194,7 @@ def check_new_id(value: object) -> WebhookId:
     return WebhookId(value)
 
 
-def _check_enabled(value: object) -> bool:
+def check_enabled(value: object) -> bool:
     if not isinstance(value, bool):
         raise InvalidInput("enabled", "must be true or false")
     return value
@@ -203,21 +209,27 @@ def _url_parts(value: object, field: str = "url") -> SplitResult:
         raise InvalidInput(field, str(error)) from None
 
 
-def _check_restriction(value: object, event_type: EventType | None, country: str) -> Restriction | None:
+def check_restriction(value: object, event_type: EventType | None, country: str) -> Restriction | None:
     """`event_type` None is one that could not be read: then either restriction fits."""
     if value is None:
         return None
     if not isinstance(value, Mapping) or len(value) != 1:
         raise InvalidInput("restrict_to", _RESTRICTION_FORMS)
     if "tracking_numbers" in value:
-        if event_type is EventType.USER:
-            raise InvalidInput(_NUMBERS_FIELD, "goes with call and cdr; a user webhook takes user_id")
+        check_fits(TrackingNumberRestriction, event_type)
         return TrackingNumberRestriction(numbers=_check_numbers(value["tracking_numbers"], country))
     if "user_id" in value:
-        if event_type in (EventType.CALL, EventType.CDR):
-            raise InvalidInput(_USER_FIELD, "goes with user; a call or cdr webhook takes tracking_numbers")
+        check_fits(UserRestriction, event_type)
         return UserRestriction(user_id=_check_id(_USER_FIELD, value["user_id"]))
     raise InvalidInput("restrict_to", _RESTRICTION_FORMS)
+
+
+def check_fits(kind: type[Restriction], event_type: EventType | None) -> None:
+    """Raises InvalidInput where webhooks of that event type cannot be restricted in this way."""
+    if kind is TrackingNumberRestriction and event_type is EventType.USER:
+        raise InvalidInput(_NUMBERS_FIELD, "goes with call and cdr; a user webhook takes user_id")
+    if kind is UserRestriction and event_type in (EventType.CALL, EventType.CDR):
+        raise InvalidInput(_USER_FIELD, "goes with user; a call or cdr webhook takes tracking_numbers")
 
 
 def _check_numbers(value: object, country: str) -> frozenset[str]:
@@ -250,28 +262,43 @@ def _check_signing_key(value: object) -> SigningKey | None:
         raise InvalidInput("signing_key", str(error)) from None
 
 
-def _check_headers(value: object) -> Headers:
+def check_headers_field(value: object) -> Headers:
     try:
         return check_headers(value)
     except ValueError as error:
         raise InvalidInput("headers", str(error)) from None
 
 
-def _check_auth(value: object, headers: Headers) -> Auth | None:
+def check_auth_field(value: object) -> Auth | None:
     try:
-        auth = check_auth(value)
+        return check_auth(value)
     except ValueError as error:
         raise InvalidInput("auth", str(error)) from None
+
+
+def check_certificate_field(value: object) -> ClientCertificate | None:
+    try:
+        return check_client_certificate(value)
+    except ValueError as error:
+        raise InvalidInput("client_certificate", str(error)) from None
+
+
+def check_beside(auth: Auth | None, headers: Headers) -> Auth | None:
+    """An authentication that goes with these headers."""
     if auth is not None and any(name.lower() == "authorization" for name, _ in headers):
         raise InvalidInput("auth", "cannot be beside a header authorization, which it sets: take one of them away")
     return auth
 
 
-def _check_certificate(value: object, url: str) -> ClientCertificate | None:
-    try:
-        certificate = check_client_certificate(value)
-    except ValueError as error:
-        raise InvalidInput("client_certificate", str(error)) from None
+def check_secured(certificate: ClientCertificate | None, url: str) -> ClientCertificate | None:
+    """A certificate that goes with this URL."""
     if certificate is not None and url.startswith("http://"):
         raise InvalidInput("client_certificate", "goes with an https URL")
+    return certificate
+
+
+def check_current(certificate: ClientCertificate | None, now: datetime) -> ClientCertificate | None:
+    """A certificate that has not expired: nobody means to add one that has."""
+    if certificate is not None and certificate.not_after <= now:
+        raise InvalidInput("client_certificate", "certificate has expired")
     return certificate

@@ -17,6 +17,10 @@ class Conflict(RouterError):
     """Others change the same thing at the same moment; what was asked for was not done and may be asked for again."""
 
 
+class Outdated(Conflict):
+    """What somebody wants to change is no longer what they have seen; to be read again before it is changed."""
+
+
 class InvalidInput(RouterError):
     """A value from outside breaks a rule. `field` names it in the caller's words."""
 

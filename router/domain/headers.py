@@ -8,6 +8,8 @@ from typing import Final
 
 Headers = tuple[tuple[str, str], ...]
 
+HIDDEN: Final = "***"
+"""Stands for the value of a header where it is shown: it may be a key of the customer's system."""
 MAX_HEADERS: Final = 50
 MAX_HEADER_VALUE_LENGTH: Final = 4096
 MAX_HEADERS_LENGTH: Final = 16_384
@@ -54,3 +56,15 @@ def _check_header(name: object, text: object) -> tuple[str, str]:
     if len(text) > MAX_HEADER_VALUE_LENGTH:
         raise ValueError(f"the value of {name.lower()} has more than {MAX_HEADER_VALUE_LENGTH} characters")
     return name, text
+
+
+def with_stored(headers: Headers, stored: Headers) -> Headers:
+    """The headers that somebody wants, with what is stored under the same name wherever HIDDEN stands.
+
+    Raises ValueError where nothing is, and where it all has become too long.
+    """
+    values = {name.lower(): text for name, text in stored}
+    missing = next((name for name, text in headers if text == HIDDEN and name.lower() not in values), None)
+    if missing is not None:
+        raise ValueError(f"{HIDDEN} stands for a stored value, and {missing.lower()} has none that can be read")
+    return check_headers({name: values[name.lower()] if text == HIDDEN else text for name, text in headers})

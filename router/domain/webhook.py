@@ -78,6 +78,10 @@ class Webhook:
     created_at: datetime | None = None
     updated_at: datetime | None = None
     problem: str | None = None
+    wrong: frozenset[str] = frozenset()
+    """Names of the fields that break a rule, as the definition has them."""
+    version: str = field(default="", compare=False)
+    """What this definition is, in one word: another one has another. Empty where nobody will change it."""
     suspension: Suspension | None = None
     failing_since: datetime | None = None
     recovering_from: Suspension | None = None

@@ -102,6 +102,11 @@ class StoredAccount:
     id: AccountId
     webhooks_enabled: bool
 
+    @property
+    def version(self) -> str:
+        """As that of a webhook. The switch is all that there is of an account."""
+        return "on" if self.webhooks_enabled else "off"
+
 
 class Reader(Protocol):
     """What people look up. Every method answers from an index; none of them can change anything."""

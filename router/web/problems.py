@@ -14,7 +14,7 @@ import structlog
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from router.domain.errors import Conflict, DependencyUnavailable, InvalidInput, NotAllowed, RouterError
+from router.domain.errors import Conflict, DependencyUnavailable, InvalidInput, NotAllowed, Outdated, RouterError
 from router.telemetry.redact import place_of
 from router.web.encoding import encode
 from router.web.principal import PRINCIPAL
@@ -42,6 +42,7 @@ KINDS: Final[Mapping[int, str]] = {
     404: "not-found",
     405: "method-not-allowed",
     409: "conflict",
+    412: "precondition-failed",
     413: "too-large",
     415: "unsupported-media-type",
     429: "too-many-requests",
@@ -125,7 +126,7 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
 
 def _refusal(request: web.Request, error: Conflict | InvalidInput) -> ProblemError:
     if isinstance(error, Conflict):
-        return ProblemError(409, str(error))
+        return ProblemError(412 if isinstance(error, Outdated) else 409, str(error))
     return invalid_request([FieldError(field=error.field, message=_told(request, error))])
 
 

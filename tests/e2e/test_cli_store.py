@@ -107,6 +107,55 @@ def test_the_life_of_a_webhook(shell: Shell, database: Database[dict[str, Any]])
     assert database["webhooks"].find_one() is None
 
 
+def test_a_webhook_is_edited_and_shows_what_changes(shell: Shell, database: Database[dict[str, Any]]) -> None:
+    draft = ("--account", "1042", "--name", "CRM", "--event-type", "call", "--url", "https://crm.example.com/hook")
+    identity = shell.data("webhooks", "add", *draft, "--header", "X-Key=hush")["id"]
+    changes = ("--name", "Écran", "--tracking-number", "01 99 00 12 34", "--header", "X-Team=sales", "--paused")
+
+    would = shell.data("webhooks", "edit", identity, *changes, "--dry-run")
+    (untouched,) = database["webhooks"].find()
+    edited = shell.data("webhooks", "edit", identity, *changes)
+    again = shell.data("webhooks", "edit", identity, *changes)
+
+    assert would["changes"] == edited["changes"]
+    assert edited["changes"]["name"] == {"before": "CRM", "after": "Écran"}
+    assert set(edited["changes"]) == {"name", "enabled", "restrict_to", "headers"}
+    assert untouched["name"] == "CRM"
+    (stored,) = database["webhooks"].find()
+    assert stored["headers"] == {"X-Key": "hush", "X-Team": "sales"}
+    assert stored["restrict_to"] == {"tracking_numbers": ["+33199001234"]}
+    assert (again["changes"], again["updated_at"]) == ({}, edited["updated_at"])
+    actions = [entry["action"] for entry in shell.data("audit", "list")["items"]]
+    assert sorted(actions) == ["webhook.created", "webhook.edited", "webhook.paused"]
+
+
+def test_many_webhooks_and_accounts_are_switched_at_once(shell: Shell, database: Database[dict[str, Any]]) -> None:
+    for number in range(3):
+        database["webhooks"].insert_one(
+            {
+                "_id": f"wh_{number}",
+                "account_id": "1042",
+                "name": "CRM",
+                "url": "https://crm.example.com/",
+                "event_type": "call",
+                "enabled": True,
+            }
+        )
+
+    refused = shell.run("webhooks", "pause", "--account", "1042")
+    paused = shell.run("webhooks", "pause", "--account", "1042", "--yes")
+    deleted = shell.data("webhooks", "delete", "wh_0", "wh_1", "--yes")
+    switched = shell.data("accounts", "enable", "1042", "77", "--yes")
+
+    assert refused.returncode == 64
+    assert (paused.returncode, paused.stdout) == (0, "")
+    assert paused.stderr.splitlines() == ["3 webhooks to pause.", "3 paused, 0 not."]
+    assert deleted["deleted"] == ["wh_0", "wh_1"]
+    assert [(stored["_id"], stored["enabled"]) for stored in database["webhooks"].find()] == [("wh_2", False)]
+    assert switched["enabled"] == ["1042", "77"]
+    assert database["accounts"].count_documents({"webhooks_enabled": True}) == 2
+
+
 def test_deliveries_are_listed(shell: Shell, database: Database[dict[str, Any]]) -> None:
     now = datetime.now(UTC)
     database["events"].insert_one({"_id": "ev_1", "payload": b'{"id": "evt_1"}'})

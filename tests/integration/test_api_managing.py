@@ -271,7 +271,7 @@ async def test_a_rotation_that_others_overtake_is_a_409(
     api: Api, stored: StoredThings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stored.add_definition({**DRAFT, "_id": "wh_crm", "enabled": True, "secret": "whsec_c2VjcmV0"})
-    monkeypatch.setattr(registry, "MAX_ROTATION_TRIES", 0)  # all of them were lost
+    monkeypatch.setattr(registry, "MAX_TRIES", 0)  # all of them were lost
 
     assert_problem(await api.request("POST", ROTATE), 409, "conflict")
 

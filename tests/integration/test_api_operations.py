@@ -109,6 +109,36 @@ async def test_document_tells_security_scopes_errors_and_examples(api: Api) -> N
             assert all(each.get("description") for each in described["parameters"]), (method, path)
 
 
+async def test_document_tells_where_versions_are_given_and_heeded(api: Api) -> None:
+    paths = (await api.get("/openapi.json")).json["paths"]
+    operations = {
+        f"{method.upper()} {path}": described
+        for path, methods in paths.items()
+        for method, described in methods.items()
+    }
+
+    heeding = {
+        name
+        for name, described in operations.items()
+        if any(each["name"] == "If-Match" and each["in"] == "header" for each in described["parameters"])
+    }
+    giving = {
+        name
+        for name, described in operations.items()
+        if any("ETag" in response.get("headers", {}) for response in described["responses"].values())
+    }
+
+    assert heeding == {name for name, described in operations.items() if "412" in described["responses"]}
+    assert heeding - giving == {"DELETE /v1/webhooks/{id}"}
+    assert giving - heeding == {"GET /v1/accounts/{id}", "GET /v1/webhooks/{id}", "POST /v1/webhooks"}
+    assert giving & heeding == {
+        "PUT /v1/accounts/{id}",
+        "PATCH /v1/webhooks/{id}",
+        "POST /v1/webhooks/{id}/resume",
+        "POST /v1/webhooks/{id}/rotate-secret",
+    }
+
+
 async def test_objects_are_those_of_the_document(api: Api, stored: StoredThings) -> None:
     received = event(matched=["wh_crm"])
     stored.add_webhook(webhook())

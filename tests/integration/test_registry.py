@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -19,10 +20,15 @@ from router.adapters.mongo.deliveries import Retention
 from router.adapters.mongo.driver import Database, open_database
 from router.adapters.mongo.indexes import ensure_indexes
 from router.adapters.mongo.reader import MongoReader
-from router.adapters.mongo.registry import MongoRegistry, _exactly
+from router.adapters.mongo.registry import MongoRegistry
 from router.adapters.mongo.resilience import Persistent, StoreHealth
+from router.adapters.mongo.sealing import sealed
+from router.adapters.mongo.versions import MIN_KEY_BYTES, VERSION_LENGTH, exactly, version_of
+from router.adapters.mongo.webhooks import webhook_document
 from router.domain.credentials import BasicAuth, BearerAuth, OAuth2Auth, check_client_certificate
-from router.domain.errors import ConfigurationRefused, DependencyUnavailable, InvalidInput
+from router.domain.edit import EditPlan, WebhookEdit, plan_edit
+from router.domain.egress import EgressPolicy
+from router.domain.errors import ConfigurationRefused, DependencyUnavailable, InvalidInput, Outdated
 from router.domain.event import AccountId, EventType, Rejection, RejectionReason
 from router.domain.signing import Secret, SigningKey, format_secret
 from router.domain.webhook import (
@@ -34,8 +40,9 @@ from router.domain.webhook import (
     WebhookId,
     WebhookState,
 )
-from router.ports import DeadLetter, Reader, Registry
+from router.ports import NO_KEYS, DeadLetter, Reader, Registry
 from tests.support.fakes_manage import NOW, FakeStore, dead_letter
+from tests.support.keys import ring
 from tests.support.stored import StoredThings
 
 ACCOUNT = AccountId("1042")
@@ -151,13 +158,89 @@ async def test_an_id_that_is_taken_is_refused_and_the_first_one_stays(place: Pla
     assert await place.reader.webhook(CRM.id) == CRM
 
 
-async def test_enabled_is_set_and_stamped(place: Place) -> None:
-    await place.registry.add_webhook(CRM, SECRET)
+async def stored_crm(place: Place, webhook: Webhook = CRM) -> Webhook:
+    """The webhook as it is read once it was added, with its version."""
+    version = await place.registry.add_webhook(webhook, SECRET)
+    read = await place.reader.webhook(webhook.id)
+    assert read is not None
+    assert read.version == version
+    return read
 
-    assert await place.registry.set_enabled(CRM.id, enabled=False, at=LATER)
-    assert await place.registry.set_enabled(CRM.id, enabled=False, at=LATER), "a repetition finds it too"
 
-    assert await place.reader.webhook(CRM.id) == replace(CRM, enabled=False, updated_at=LATER)
+def plan(before: Webhook, **wanted: Any) -> EditPlan:
+    return plan_edit(before, WebhookEdit(**wanted), country="FR", egress=EgressPolicy(), now=NOW)
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {"enabled": False},
+        {"name": "CRM Lyon", "url": "https://crm.example.com/new"},
+        {"restrict_to": {"tracking_numbers": ["0199001235"]}},
+        {"restrict_to": None, "headers": None},
+        {"event_type": "user", "restrict_to": {"user_id": "u-17"}},
+        {"headers": {"X-Team": "***", "X-New": "n"}, "auth": {"type": "basic", "username": "u", "password": "p"}},
+    ],
+)
+async def test_an_edit_writes_what_it_changes(place: Place, wanted: dict[str, Any]) -> None:
+    before = await stored_crm(place)
+    edit = plan(before, **wanted)
+
+    assert await place.registry.edit_webhook(edit, at=LATER)
+
+    after = await place.reader.webhook(CRM.id)
+    assert after is not None
+    assert after == replace(edit.after, updated_at=LATER)
+    assert after.version != before.version
+
+
+async def test_an_edit_of_what_others_have_changed_writes_nothing(place: Place) -> None:
+    before = await stored_crm(place)
+    assert await place.registry.edit_webhook(plan(before, name="First"), at=NOW)  # at the same moment
+
+    assert not await place.registry.edit_webhook(plan(before, url="https://crm.example.com/second"), at=LATER)
+
+    after = await place.reader.webhook(CRM.id)
+    assert after == replace(CRM, name="First")
+
+
+async def test_of_edits_at_once_one_is_done(place: Place) -> None:
+    before = await stored_crm(place)
+    edits = [plan(before, name=f"CRM {number}") for number in range(4)]
+
+    done = await asyncio.gather(*(place.registry.edit_webhook(edit, at=LATER) for edit in edits))
+
+    assert sorted(done) == [False, False, False, True]
+
+
+async def test_what_was_seen_otherwise_is_neither_deleted_nor_given_new_keys(place: Place) -> None:
+    seen = [(await stored_crm(place)).version]
+    assert await place.registry.set_signing_key(CRM.id, SigningKey(bytes(32)), at=LATER, seen=seen)
+    before = await place.reader.webhook(CRM.id)
+    assert before is not None
+
+    for act in (
+        place.registry.delete_webhook(CRM.id, seen=seen),
+        place.registry.rotate_secret(CRM.id, NEW, at=LATER, overlap=DAY, seen=seen),
+        place.registry.set_signing_key(CRM.id, SigningKey(bytes(32)), at=LATER, seen=seen),
+    ):
+        with pytest.raises(Outdated, match="wh_crm"):
+            await act
+    assert await place.reader.webhook(CRM.id) == before
+
+    assert await place.registry.rotate_secret(CRM.id, NEW, at=LATER, overlap=DAY, seen=[*seen, before.version])
+    rotated = await place.reader.webhook(CRM.id)
+    assert rotated is not None
+    assert await place.registry.delete_webhook(CRM.id, seen=[rotated.version])
+
+
+async def test_nobody_was_seen(place: Place) -> None:
+    seen = ["0" * 32]
+
+    assert not await place.registry.delete_webhook(CRM.id, seen=seen)
+    assert not await place.registry.rotate_secret(CRM.id, NEW, at=LATER, overlap=DAY, seen=seen)
+    assert not await place.registry.set_signing_key(CRM.id, SigningKey(bytes(32)), at=LATER, seen=seen)
+    assert not await place.registry.edit_webhook(plan(CRM, name="x"), at=LATER)
 
 
 CERTIFICATE = {
@@ -266,10 +349,10 @@ async def test_a_text_is_not_taken_for_a_list_that_holds_it(
     """Somebody made a list of the secret after we had read it: that list must not be overwritten."""
     stored.add_definition({"_id": "wh_crm", "secret": ["b3RoZXI=", "a"]})
 
-    found = stored.database["webhooks"].count_documents({"secret": _exactly("a")})
+    found = stored.database["webhooks"].count_documents({"secret": exactly("a")})
 
     assert found == 0
-    assert stored.database["webhooks"].count_documents({"secret": _exactly(["b3RoZXI=", "a"])}) == 1
+    assert stored.database["webhooks"].count_documents({"secret": exactly(["b3RoZXI=", "a"])}) == 1
 
 
 async def test_unsuspend_forgets_suspension_and_failures(place: Place) -> None:
@@ -305,7 +388,6 @@ async def test_a_webhook_of_the_same_id_begins_without_the_old_ones_suspension(p
 
 
 async def test_what_is_not_there_is_said_and_not_made(place: Place) -> None:
-    assert not await place.registry.set_enabled(CRM.id, enabled=True, at=LATER)
     assert not await place.registry.unsuspend(CRM.id)
     assert not await place.registry.delete_webhook(CRM.id)
     await place.registry.mark_requeued("dl_nobody", LATER)
@@ -328,6 +410,15 @@ async def test_a_dead_letter_is_marked_as_requeued(place: Place) -> None:
 
 
 # --- the real store alone --------------------------------------------------------------------------
+
+
+@pytest_asyncio.fixture
+async def reader(mongo_url: str, mongo_database: str) -> AsyncIterator[MongoReader]:
+    database = open_database(mongo_url, mongo_database, "motor")
+    try:
+        yield MongoReader(database, "FR")
+    finally:
+        await database.close()
 
 
 @pytest_asyncio.fixture
@@ -370,16 +461,132 @@ async def test_an_account_with_an_integer_id_gets_no_second_document(
     assert list(accounts.find()) == [{"_id": 1042, "webhooks_enabled": False, "plan": "gold"}]
 
 
-async def test_a_wrong_definition_of_the_back_office_can_be_paused_and_deleted(
-    registry: MongoRegistry, mongo_client: pymongo.MongoClient[dict[str, Any]], mongo_database: str
+async def test_a_wrong_definition_of_the_back_office_can_be_mended_paused_and_deleted(
+    registry: MongoRegistry, stored: StoredThings, reader: MongoReader
 ) -> None:
-    webhooks = mongo_client[mongo_database]["webhooks"]
-    webhooks.insert_one({"_id": 7, "enabled": True})
+    webhooks = stored.database["webhooks"]
+    stored.add_definition({"_id": 7, "account_id": 1042, "url": "crm", "event_type": "call", "enabled": "yes", "x": 1})
 
-    assert await registry.set_enabled(WebhookId("7"), enabled=False, at=LATER)
-    assert webhooks.find_one() == {"_id": 7, "enabled": False, "updated_at": LATER}
+    for wanted in ({"enabled": True}, {"url": "https://crm.example.com/"}, {"enabled": False}):
+        webhook = await reader.webhook(WebhookId("7"))
+        assert webhook is not None
+        assert await registry.edit_webhook(plan(webhook, **wanted), at=LATER)
+
+    assert webhooks.find_one() == {
+        "_id": 7,
+        "account_id": 1042,
+        "url": "https://crm.example.com/",
+        "event_type": "call",
+        "enabled": False,
+        "updated_at": LATER,
+        "x": 1,
+    }
     assert await registry.delete_webhook(WebhookId("7"))
     assert webhooks.find_one() is None
+
+
+async def test_of_two_documents_with_one_id_the_one_that_was_seen_is_changed(
+    registry: MongoRegistry, stored: StoredThings, reader: MongoReader
+) -> None:
+    for key in (7, "7"):
+        stored.add_definition({**webhook_document(CRM, None), "_id": key, "name": repr(key)})
+    webhook = await reader.webhook(WebhookId("7"))
+    assert webhook is not None
+
+    assert await registry.edit_webhook(plan(webhook, enabled=False), at=LATER)
+
+    paused = stored.database["webhooks"].find_one({"enabled": False}) or {}
+    assert paused["name"] == webhook.name
+    assert stored.database["webhooks"].count_documents({"enabled": True}) == 1
+
+
+async def test_a_date_that_is_none_is_in_nobodys_way(
+    registry: MongoRegistry, stored: StoredThings, reader: MongoReader
+) -> None:
+    stored.add_definition({**webhook_document(CRM, None), "created_at": None, "updated_at": "yesterday"})
+    webhook = await reader.webhook(CRM.id)
+    assert webhook is not None
+
+    assert await registry.edit_webhook(plan(webhook, enabled=False), at=LATER)
+
+
+# --- versions --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"account_id": "77"},
+        {"name": "x"},
+        {"url": "https://crm.example.com/x"},
+        {"event_type": "cdr"},
+        {"event_type": ["junk"]},
+        {"enabled": 1},
+        {"restrict_to": {"tracking_numbers": ["+33199001234"]}},
+        {"secret": format_secret(bytes(range(1, 33)))},
+        {"secret": [format_secret(bytes(range(32))), "d2Vhaw=="]},
+        {"headers.X-Team": "support"},
+        {"auth": {"type": "bearer", "token": "u"}},
+        {"updated_at": LATER},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+async def test_whatever_the_back_office_changes_is_another_version(
+    stored: StoredThings, reader: MongoReader, change: dict[str, Any]
+) -> None:
+    document = webhook_document(replace(CRM, auth=BearerAuth(token="t")), format_secret(bytes(range(32))))
+    stored.add_definition(document)
+    before = await reader.webhook(CRM.id)
+
+    stored.database["webhooks"].update_one({"_id": "wh_crm"}, {"$set": change})
+
+    after = await reader.webhook(CRM.id)
+    assert before is not None
+    assert after is not None
+    assert re.fullmatch(rf"[0-9a-f]{{{VERSION_LENGTH}}}", after.version)
+    assert after.version != before.version
+
+
+async def test_what_is_no_definition_is_no_other_version(stored: StoredThings, reader: MongoReader) -> None:
+    stored.add_webhook(CRM)
+    before = await reader.webhook(CRM.id)
+
+    stored.database["webhooks"].update_one({"_id": "wh_crm"}, {"$set": {"note": "of the back office"}})
+    stored.database["webhook_health"].insert_one({"_id": "wh_crm", "suspended_at": NOW, "suspended_reason": "gone"})
+
+    after = await reader.webhook(CRM.id)
+    assert before is not None
+    assert after is not None
+    assert (after.version, after.state) == (before.version, WebhookState.SUSPENDED)
+
+
+STRONG, WEAK = format_secret(bytes(range(MIN_KEY_BYTES))), format_secret(bytes(MIN_KEY_BYTES - 1))
+
+
+@pytest.mark.parametrize(("secret", "differ"), [(STRONG, True), (WEAK, False), (None, False), ("junk", False)], ids=str)
+def test_a_version_tells_nothing_of_a_secret_that_could_be_guessed(secret: str | None, differ: bool) -> None:
+    """Without a key of its own that nobody guesses, a digest would be a way to try passwords."""
+    documents = [
+        {"_id": "wh_crm", "account_id": "1042", "secret": secret, "headers": {"X-Key": key}, "auth": {"token": key}}
+        for key in ("monday", "tuesday")
+    ]
+
+    first, second = (version_of(document, NO_KEYS) for document in documents)
+
+    assert (first != second) is differ
+
+
+@pytest.mark.parametrize("secret", [STRONG, WEAK])
+def test_sealing_is_no_other_version_where_the_key_is_there(secret: str) -> None:
+    plain = {"_id": "wh_crm", "account_id": "1042", "secret": secret, "headers": {"X-Key": "monday"}}
+    vault = ring("k1")
+    other = {**plain, "headers": {"X-Key": "tuesday"}}
+
+    once, again, tuesday = (version_of(sealed(document, vault), vault) for document in (plain, plain, other))
+
+    assert once != tuesday
+    assert (once == again == version_of(plain, vault)) is (secret == STRONG)
+    assert version_of(sealed(plain, vault), NO_KEYS) != version_of(sealed(other, vault), NO_KEYS)
 
 
 async def test_a_store_that_is_down_is_said_to_be_down(monkeypatch: pytest.MonkeyPatch) -> None:

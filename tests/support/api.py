@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -23,7 +23,7 @@ from router.adapters.mongo.tokens import MongoTokens
 from router.application.limits import Rate
 from router.application.token_book import TokenBook
 from router.domain.egress import EgressPolicy
-from router.ports import AuditLog, MessageProperties
+from router.ports import AuditLog, MessageProperties, Registry
 from router.web.api.auth import Access
 from router.web.app import build_app
 from router.web.clients import Network
@@ -40,7 +40,8 @@ class Answer:
     """What came back."""
 
     status: int
-    headers: dict[str, str]
+    headers: Mapping[str, str]
+    """By names in any case."""
     body: bytes
 
     @property
@@ -72,6 +73,8 @@ class Surroundings:
     stalled: list[str] = field(default_factory=list)
     audit: AuditLog | None = None
     """In place of the trail of the database."""
+    registry: Registry | None = None
+    """In place of the registry of the database."""
     publications: Publications = field(default_factory=Publications)
     metrics: CollectorRegistry = field(default_factory=CollectorRegistry)
     now: Callable[[], datetime] = lambda: NOON
@@ -90,7 +93,7 @@ class Surroundings:
         gauge = Gauge("test_observed", "Counts readings.", registry=self.metrics)
         return build_app(
             reader=MongoReader(self.database, "FR"),
-            registry=MongoRegistry(self.database),
+            registry=self.registry or MongoRegistry(self.database),
             tokens=self.tokens,
             audit=self.audit or MongoAuditTrail(self.database),
             publisher=self.publications,
@@ -139,7 +142,7 @@ class Api:
         url = URL(f"{self.base}{target}", encoded=True)
         headers = AUTHORIZED if headers is None else headers
         async with self._session.request(method, url, headers=headers, **more) as response:
-            return Answer(status=response.status, headers=dict(response.headers), body=await response.read())
+            return Answer(status=response.status, headers=response.headers.copy(), body=await response.read())
 
     async def get(self, path: str, **query: object) -> Answer:
         parameters = {name.rstrip("_"): str(value) for name, value in query.items()}

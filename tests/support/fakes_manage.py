@@ -6,16 +6,20 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from typing import Any
 
 from router.application.audit import Auditor
 from router.domain.delivery import Delivery, DeliveryId, DeliveryStatus
+from router.domain.edit import EditPlan
 from router.domain.errors import DependencyUnavailable, InvalidInput
 from router.domain.event import AccountId, EventKey, EventType
 from router.domain.signing import Secret, SecretEntry, SigningKey, format_secret, parse_secret, rotate
 from router.domain.subject import Subject
 from router.domain.token import Token, TokenId
+from router.domain.version import ANY, Seen, check_seen
 from router.domain.webhook import Suspension, Webhook, WebhookId
 from router.ports import (
     UNDATED,
@@ -188,6 +192,17 @@ class FakeStore:
         return opened()
 
 
+def version(webhook: Webhook) -> str:
+    """A digest of what is stored of a webhook, secrets included."""
+    keys = [secret.key for secret in webhook.secrets], webhook.signing_key and webhook.signing_key.seed
+    credentials = [vars_of(part) for part in (webhook.auth, webhook.client_certificate) if part is not None]
+    return sha256(repr((webhook, webhook.headers, keys, credentials)).encode()).hexdigest()[:32]
+
+
+def vars_of(part: Any) -> dict[str, Any]:
+    return {each.name: getattr(part, each.name) for each in fields(part)}
+
+
 class FakeRegistry:
     def __init__(self, store: FakeStore) -> None:
         self._store = store
@@ -195,22 +210,28 @@ class FakeRegistry:
     async def set_account(self, account_id: AccountId, *, webhooks_enabled: bool) -> None:
         self._store.accounts[account_id] = webhooks_enabled
 
-    async def add_webhook(self, webhook: Webhook, secret: str | None) -> None:
+    async def add_webhook(self, webhook: Webhook, secret: str | None) -> str:
         if self._store.definitions.get(webhook.id, webhook) != webhook:
             raise InvalidInput("id", f"{webhook.id} is taken by another webhook")
         self._store.definitions[webhook.id] = webhook
         self._store.secrets[webhook.id] = secret
         self._forget(webhook.id)
+        return version(webhook)
 
-    async def set_enabled(self, webhook_id: WebhookId, *, enabled: bool, at: datetime) -> bool:
-        webhook = self._store.definitions.get(webhook_id)
-        if webhook is None:
+    async def edit_webhook(self, plan: EditPlan, *, at: datetime) -> bool:
+        stored = self._store.definitions.get(plan.before.id)
+        if stored is None or version(stored) != plan.before.version:
             return False
-        self._store.definitions[webhook_id] = replace(webhook, enabled=enabled, updated_at=at)
+        attributes = {"restrict_to": "restriction"}
+        names = [attributes.get(name, name) for name in plan.changed]
+        changes: dict[str, Any] = {name: getattr(plan.after, name) for name in names}
+        self._store.definitions[stored.id] = replace(stored, **changes, updated_at=at)
         return True
 
-    async def rotate_secret(self, webhook_id: WebhookId, secret: str, *, at: datetime, overlap: timedelta) -> bool:
-        webhook = self._store.definitions.get(webhook_id)
+    async def rotate_secret(
+        self, webhook_id: WebhookId, secret: str, *, at: datetime, overlap: timedelta, seen: Seen = ANY
+    ) -> bool:
+        webhook = self._seen(webhook_id, seen)
         if webhook is None:
             return False
         entries = [SecretEntry(format_secret(old.key), old.expires_at) for old in webhook.secrets]
@@ -219,12 +240,18 @@ class FakeRegistry:
         self._store.definitions[webhook_id] = replace(webhook, secrets=secrets, updated_at=at)
         return True
 
-    async def set_signing_key(self, webhook_id: WebhookId, key: SigningKey, *, at: datetime) -> bool:
-        webhook = self._store.definitions.get(webhook_id)
+    async def set_signing_key(self, webhook_id: WebhookId, key: SigningKey, *, at: datetime, seen: Seen = ANY) -> bool:
+        webhook = self._seen(webhook_id, seen)
         if webhook is None:
             return False
         self._store.definitions[webhook_id] = replace(webhook, signing_key=key, updated_at=at)
         return True
+
+    def _seen(self, webhook_id: WebhookId, seen: Seen) -> Webhook | None:
+        webhook = self._store.definitions.get(webhook_id)
+        if webhook is not None:
+            check_seen(webhook_id, version(webhook), seen)
+        return webhook
 
     async def unsuspend(self, webhook_id: WebhookId) -> bool:
         suspension = self._store.suspensions.pop(webhook_id, None)
@@ -233,7 +260,8 @@ class FakeRegistry:
             self._store.lifted[webhook_id] = suspension
         return suspension is not None or failing_since is not None
 
-    async def delete_webhook(self, webhook_id: WebhookId) -> bool:
+    async def delete_webhook(self, webhook_id: WebhookId, *, seen: Seen = ANY) -> bool:
+        self._seen(webhook_id, seen)
         self._forget(webhook_id)
         return self._store.definitions.pop(webhook_id, None) is not None
 
@@ -265,6 +293,7 @@ class FakeReader:
                 suspension=self._store.suspensions.get(webhook_id),
                 failing_since=self._store.failing.get(webhook_id),
                 recovering_from=self._store.lifted.get(webhook_id),
+                version=version(webhook),
             )
             for webhook_id, webhook in self._store.definitions.items()
             if webhook_id in webhook_ids

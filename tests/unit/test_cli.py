@@ -164,6 +164,7 @@ def test_wrong_usage_ends_with_64_and_says_what_is_wrong(line: str, told: str, t
     "line",
     [
         "webhooks show wh_nobody",
+        "webhooks edit wh_nobody --name x",
         "webhooks pause wh_nobody",
         "webhooks resume wh_nobody --json",
         "webhooks delete wh_nobody",

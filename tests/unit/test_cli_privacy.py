@@ -101,6 +101,7 @@ def test_what_commands_change_and_reveal_is_written_down(terminal: Terminal) -> 
     [
         ADD,
         "accounts disable 1042",
+        "webhooks edit wh_crm --name x",
         "webhooks pause wh_crm",
         "webhooks resume wh_crm",
         "webhooks delete wh_crm",

@@ -11,16 +11,18 @@ from typing import Any, Final
 import pytest
 
 from router.application.confinement import confined_audit, confined_reader, confined_registry
+from router.domain.edit import plan_switch
 from router.domain.errors import OutOfSight
 from router.domain.event import AccountId, EventType
 from router.domain.principal import Principal
 from router.domain.signing import SigningKey
 from router.domain.webhook import WebhookId
 from router.ports import AuditEntry, AuditFilter, AuditLog, DeliveryCounts, DeliveryFilter, Reader, Registry
-from tests.support.fakes_manage import NOW, FakeAudit, FakeStore, dead_letter, delivery
+from tests.support.fakes_manage import NOW, FakeAudit, FakeStore, dead_letter, delivery, version
 from tests.support.samples import event
 from tests.support.terminal import CRM
 
+THEIR_CRM = replace(CRM, version=version(CRM))
 OWN, OTHER = AccountId("77"), AccountId("1042")
 EVENT = event("evt_1", account_id=OTHER, matched=["wh_crm"])
 NOTHING: Final[dict[str, Any]] = {"account_id": None, "event_type": None, "after": None, "limit": 9}
@@ -52,7 +54,7 @@ READS: Final[list[tuple[str, Callable[[Reader], Awaitable[object]], object]]] = 
 WRITES: Final[list[tuple[str, Callable[[Registry], Awaitable[object]], object]]] = [
     ("set_account", lambda registry: registry.set_account(OTHER, webhooks_enabled=False), OutOfSight),
     ("add_webhook", lambda registry: registry.add_webhook(replace(CRM, id=WebhookId("wh_new")), None), OutOfSight),
-    ("set_enabled", lambda registry: registry.set_enabled(CRM.id, enabled=False, at=NOW), False),
+    ("edit_webhook", lambda registry: registry.edit_webhook(plan_switch(THEIR_CRM, enabled=False), at=NOW), False),
     ("unsuspend", lambda registry: registry.unsuspend(CRM.id), False),
     ("delete_webhook", lambda registry: registry.delete_webhook(CRM.id), False),
     (

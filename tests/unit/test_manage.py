@@ -13,8 +13,6 @@ from router.domain.errors import InvalidInput
 from router.domain.event import EventType
 from router.domain.signing import Secret, parse_secret
 from router.domain.webhook import (
-    Suspension,
-    SuspensionReason,
     TrackingNumberRestriction,
     UserRestriction,
     WebhookId,
@@ -48,28 +46,6 @@ async def add(store: FakeStore, draft: WebhookDraft = DRAFT) -> manage.NewWebhoo
         now=NOW,
         audit=auditor(store.audit),
     )
-
-
-# --- accounts --------------------------------------------------------------------------------------
-
-
-async def test_an_account_is_switched_on_and_off() -> None:
-    store = FakeStore()
-
-    await manage.set_account(store.registry, "1042", webhooks_enabled=True)
-    assert store.accounts == {"1042": True}
-
-    await manage.set_account(store.registry, 1042, webhooks_enabled=False)
-    assert store.accounts == {"1042": False}, "an integer is its decimal text"
-
-
-@pytest.mark.parametrize("account_id", [None, "", True, " 1042", "1042\n", "10\x0042", ["1042"]])
-async def test_an_account_id_that_is_none_writes_nothing(account_id: object) -> None:
-    store = FakeStore()
-
-    with pytest.raises(InvalidInput, match=r"^account_id: "):
-        await manage.set_account(store.registry, account_id, webhooks_enabled=True)
-    assert not store.accounts
 
 
 # --- adding a webhook ------------------------------------------------------------------------------
@@ -174,50 +150,3 @@ async def test_an_id_that_is_taken_is_refused() -> None:
     with pytest.raises(InvalidInput, match=r"^id: "):
         await add(store, replace(DRAFT, id="wh_crm", name="Another"))
     assert store.definitions[WebhookId("wh_crm")].name == "CRM"
-
-
-# --- pause, resume, delete -------------------------------------------------------------------------
-
-
-async def test_pause_and_resume_stamp_the_time() -> None:
-    store = FakeStore()
-    identity = (await add(store)).webhook.id
-
-    assert await manage.pause_webhook(store.registry, identity, now=LATER)
-    assert store.definitions[identity].state is WebhookState.PAUSED
-    assert store.definitions[identity].updated_at == LATER
-
-    assert await manage.resume_webhook(store.registry, identity, now=LATER)
-    assert store.definitions[identity].state is WebhookState.ACTIVE
-
-
-async def test_resume_forgets_a_suspension() -> None:
-    store = FakeStore()
-    identity = (await add(store)).webhook.id
-    store.suspensions[identity] = Suspension(since=NOW, reason=SuspensionReason.FAILING)
-    store.failing[identity] = NOW
-
-    assert await manage.resume_webhook(store.registry, identity, now=LATER)
-
-    webhook = await store.reader.webhook(identity)
-    assert webhook is not None
-    assert (webhook.state, webhook.failing_since) == (WebhookState.ACTIVE, None)
-
-
-async def test_a_deleted_webhook_is_gone_with_its_suspension() -> None:
-    store = FakeStore()
-    identity = (await add(store)).webhook.id
-    store.suspensions[identity] = Suspension(since=NOW, reason=SuspensionReason.GONE)
-
-    assert await manage.delete_webhook(store.registry, identity)
-
-    assert not store.definitions
-    assert not store.suspensions
-
-
-async def test_what_is_not_there_is_said() -> None:
-    registry, nobody = FakeStore().registry, WebhookId("wh_nobody")
-
-    assert not await manage.pause_webhook(registry, nobody, now=NOW)
-    assert not await manage.resume_webhook(registry, nobody, now=NOW)
-    assert not await manage.delete_webhook(registry, nobody)

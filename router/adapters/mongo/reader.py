@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -25,7 +26,7 @@ from router.adapters.mongo.documents import (
 )
 from router.adapters.mongo.driver import MAX_READ_TIME_MS, Database
 from router.adapters.mongo.indexes import ACCOUNTS, DEAD_LETTERS, DELIVERIES, EVENTS, WEBHOOK_HEALTH, WEBHOOKS
-from router.adapters.mongo.sealing import SEALED_FIELDS
+from router.adapters.mongo.versions import WEBHOOK_FIELDS, version_of
 from router.adapters.mongo.webhooks import parse_webhook, spellings, with_health
 from router.domain.delivery import Delivery, DeliveryId, DeliveryStatus, delivery_id
 from router.domain.errors import DependencyUnavailable
@@ -61,13 +62,6 @@ _DELIVERY_FIELDS: Final[Document] = dict.fromkeys(
     1,
 )
 _LISTED_DELIVERY_FIELDS: Final[Document] = _DELIVERY_FIELDS | {"attempts": {"$slice": -LISTED_ATTEMPTS}}
-_WEBHOOK_FIELDS: Final[Document] = dict.fromkeys(
-    (
-        *("account_id", "name", "url", "event_type", "enabled", "restrict_to", "created_at", "updated_at"),
-        *SEALED_FIELDS,
-    ),
-    1,
-)
 _EVENT_FIELDS: Final = dict.fromkeys(("born_at", "expire_at", "payload_expires_at"), 0)
 _LISTED_LETTER_FIELDS: Final = dict.fromkeys(("body", "digest", "expire_at"), 0)
 _HAS_NO_DATE: Final = {"$not": {"$type": "date"}}
@@ -192,8 +186,11 @@ class MongoReader:
         """Webhooks by their `_id` as stored, with the router's own record of each."""
         if not ids:
             return {}
-        documents = await self._find(WEBHOOKS, {"_id": {"$in": list(ids)}}, _WEBHOOK_FIELDS, limit=len(ids))
-        webhooks = [parse_webhook(document, self._country, self._vault) for document in documents]
+        documents = await self._find(WEBHOOKS, {"_id": {"$in": list(ids)}}, WEBHOOK_FIELDS, limit=len(ids))
+        webhooks = [
+            replace(parse_webhook(document, self._country, self._vault), version=version_of(document, self._vault))
+            for document in documents
+        ]
         keys = [webhook.id for webhook in webhooks]
         records = await self._find(WEBHOOK_HEALTH, {"_id": {"$in": keys}}, limit=len(ids)) if keys else []
         health = {record["_id"]: record for record in records}

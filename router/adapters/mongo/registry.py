@@ -6,10 +6,10 @@ repeated; all are acknowledged by a majority (the database handle's write concer
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 from pymongo.errors import DuplicateKeyError, OperationFailure, PyMongoError
 
@@ -17,15 +17,18 @@ from router.adapters.mongo.documents import Document
 from router.adapters.mongo.driver import MAX_READ_TIME_MS, Database, is_transient
 from router.adapters.mongo.indexes import ACCOUNTS, DEAD_LETTERS, WEBHOOK_HEALTH, WEBHOOKS
 from router.adapters.mongo.sealing import opened, sealed
-from router.adapters.mongo.webhooks import LIFTED, rotated_secret, spellings, webhook_document
-from router.domain.errors import ConfigurationRefused, Conflict, DependencyUnavailable, InvalidInput
+from router.adapters.mongo.versions import DEFINED, WEBHOOK_FIELDS, as_it_is, version_of
+from router.adapters.mongo.webhooks import LIFTED, changed_fields, rotated_secret, spellings, webhook_document
+from router.domain.edit import EditPlan
+from router.domain.errors import ConfigurationRefused, Conflict, DependencyUnavailable, InvalidInput, Outdated
 from router.domain.event import AccountId
 from router.domain.signing import SigningKey, format_signing_key
+from router.domain.version import ANY, Seen, check_seen
 from router.domain.webhook import Webhook, WebhookId
 from router.ports import NO_KEYS, Vault
 
-MAX_ROTATION_TRIES: Final = 5
-"""Each lost one was somebody else's rotation."""
+MAX_TRIES: Final = 5
+"""Each lost one was somebody else's change."""
 
 
 class MongoRegistry:
@@ -46,7 +49,7 @@ class MongoRegistry:
             if not result.matched_count:
                 await self._accounts.update_one({"_id": account_id}, update, upsert=True)
 
-    async def add_webhook(self, webhook: Webhook, secret: str | None) -> None:
+    async def add_webhook(self, webhook: Webhook, secret: str | None) -> str:
         document = webhook_document(webhook, secret)
         to_store = sealed(document, self._vault)
         async with _store_errors():
@@ -57,6 +60,7 @@ class MongoRegistry:
                     raise InvalidInput("id", f"{webhook.id} is taken by another webhook") from None
             # A deleted webhook of the same id may have left its suspension behind.
             await self._forget_health(webhook.id)
+        return version_of(to_store, self._vault)
 
     async def _is_stored(self, document: Document) -> bool:
         """Whether this very definition is there: then adding it is a repetition after a lost reply."""
@@ -65,50 +69,75 @@ class MongoRegistry:
         # The same secret sealed twice does not look the same.
         return stored is not None and opened(stored, self._vault)[0].get("secret") == document.get("secret")
 
-    async def set_enabled(self, webhook_id: WebhookId, *, enabled: bool, at: datetime) -> bool:
-        update = {"$set": {"enabled": enabled, "updated_at": at}}
-        async with _store_errors():
-            result = await self._webhooks.update_one({"_id": {"$in": spellings(webhook_id)}}, update)
-        return bool(result.matched_count)
+    async def edit_webhook(self, plan: EditPlan, *, at: datetime) -> bool:
+        written, gone = changed_fields(plan.after, plan.changed)
 
-    async def rotate_secret(self, webhook_id: WebhookId, secret: str, *, at: datetime, overlap: timedelta) -> bool:
+        def update(document: Document) -> Document:
+            return {"$set": {**self._sealed(document, written), "updated_at": at}} | ({"$unset": gone} if gone else {})
+
+        try:
+            return await self._update(plan.before.id, update, DEFINED, seen=(plan.before.version,))
+        except Outdated:
+            return False
+
+    async def rotate_secret(
+        self, webhook_id: WebhookId, secret: str, *, at: datetime, overlap: timedelta, seen: Seen = ANY
+    ) -> bool:
+        def update(document: Document) -> Document:
+            new = self._sealed(document, {"secret": secret})["secret"]
+            entries = rotated_secret(document.get("secret"), new, now=at, overlap=overlap)
+            return {"$set": {"secret": entries, "updated_at": at}}
+
+        return await self._update(webhook_id, update, ("account_id", "secret"), seen=seen)
+
+    async def set_signing_key(self, webhook_id: WebhookId, key: SigningKey, *, at: datetime, seen: Seen = ANY) -> bool:
+        def update(document: Document) -> Document:
+            return {"$set": {**self._sealed(document, {"signing_key": format_signing_key(key)}), "updated_at": at}}
+
+        # Sealed for this account: should the back office move the webhook meanwhile, it is sealed again.
+        return await self._update(webhook_id, update, ("account_id",), seen=seen)
+
+    async def _update(
+        self,
+        webhook_id: WebhookId,
+        update: Callable[[Document], Document],
+        relied_on: Collection[str],
+        *,
+        seen: Seen,
+    ) -> bool:
+        """Write what `update` makes of the document, as long as what it relied on is as it was read; again on what
+        others have made of it, unless it is then none of what was `seen`."""
         async with _store_errors():
-            for _ in range(MAX_ROTATION_TRIES):
-                document = await self._find(webhook_id, "secret")
+            for _ in range(MAX_TRIES):
+                document = await self._find(webhook_id, seen)
                 if document is None:
                     return False
-                stored = document.get("secret")
-                unchanged = {"_id": document["_id"], "secret": _exactly(stored)}
-                entries = rotated_secret(stored, self._sealed(document, "secret", secret), now=at, overlap=overlap)
-                result = await self._webhooks.update_one(unchanged, {"$set": {"secret": entries, "updated_at": at}})
+                unchanged = as_it_is(document, DEFINED if seen else relied_on)
+                result = await self._webhooks.update_one(unchanged, update(document))
                 if result.matched_count:
                     return True
-        raise Conflict(f"the secret of {webhook_id} is being changed by others; look at it, and try again")
+        raise _overtaken(webhook_id)
 
-    async def set_signing_key(self, webhook_id: WebhookId, key: SigningKey, *, at: datetime) -> bool:
-        async with _store_errors():
-            document = await self._find(webhook_id)
-            if document is None:
-                return False
-            text = self._sealed(document, "signing_key", format_signing_key(key))
-            # Sealed for this account: should the back office move the webhook meanwhile, nothing is written.
-            same = {"_id": document["_id"], "account_id": document.get("account_id")}
-            result = await self._webhooks.update_one(same, {"$set": {"signing_key": text, "updated_at": at}})
-        return bool(result.matched_count)
+    async def _find(self, webhook_id: WebhookId, seen: Seen) -> Document | None:
+        """The webhook as it is stored; None where there is none. Raises Outdated where it is none of what was seen."""
+        query = {"_id": {"$in": spellings(webhook_id)}}
+        cursor = self._webhooks.find(query, WEBHOOK_FIELDS, max_time_ms=MAX_READ_TIME_MS)
+        found: list[Document] = await cursor.to_list(len(query["_id"]["$in"]))
+        if not seen:
+            return found[0] if found else None
+        # Two documents may be shown as one id: a number, and the same number as text.
+        versions = {version_of(document, self._vault): document for document in found}
+        for version in versions.keys() & set(seen):
+            return versions[version]
+        for version in versions:
+            check_seen(f"webhook {webhook_id}", version, seen)
+        return None
 
-    async def _find(self, webhook_id: WebhookId, *fields: str) -> Document | None:
-        found: Document | None = await self._webhooks.find_one(
-            {"_id": {"$in": spellings(webhook_id)}},
-            dict.fromkeys(("account_id", *fields), 1),
-            max_time_ms=MAX_READ_TIME_MS,
-        )
-        return found
-
-    def _sealed(self, document: Document, field: str, text: str) -> str:
-        """`text` as it is to be stored in `field` of the webhook that `document` is of."""
+    def _sealed(self, document: Document, fields: Document) -> Document:
+        """`fields` as they are to be stored in the webhook that `document` is of."""
         of = {"_id": document["_id"], "account_id": document.get("account_id")}
-        written: str = sealed({**of, field: text}, self._vault)[field]
-        return written
+        written = sealed({**of, **fields}, self._vault)
+        return {name: written[name] for name in fields}
 
     async def unsuspend(self, webhook_id: WebhookId) -> bool:
         # The router leaves an empty record behind when a webhook recovers: that was no suspension.
@@ -120,11 +149,24 @@ class MongoRegistry:
             result = await self._health.update_one({"_id": webhook_id, **blemished}, update)
         return bool(result.matched_count)
 
-    async def delete_webhook(self, webhook_id: WebhookId) -> bool:
+    async def delete_webhook(self, webhook_id: WebhookId, *, seen: Seen = ANY) -> bool:
         async with _store_errors():
-            result = await self._webhooks.delete_one({"_id": {"$in": spellings(webhook_id)}})
+            was_there = await self._delete(webhook_id, seen)
             await self._forget_health(webhook_id)
-        return bool(result.deleted_count)
+        return was_there
+
+    async def _delete(self, webhook_id: WebhookId, seen: Seen) -> bool:
+        if not seen:
+            result = await self._webhooks.delete_one({"_id": {"$in": spellings(webhook_id)}})
+            return bool(result.deleted_count)
+        for _ in range(MAX_TRIES):
+            document = await self._find(webhook_id, seen)
+            if document is None:
+                return False
+            result = await self._webhooks.delete_one(as_it_is(document))
+            if result.deleted_count:
+                return True
+        raise _overtaken(webhook_id)
 
     async def _forget_health(self, webhook_id: WebhookId) -> None:
         """Delete the router's record of a webhook, but not what is still to be announced."""
@@ -137,9 +179,8 @@ class MongoRegistry:
             await self._letters.update_one({"_id": letter_id}, {"$set": {"requeued_at": at}})
 
 
-def _exactly(value: Any) -> Any:
-    """A condition that only this very value meets: a plain text would also be found inside a list."""
-    return value if isinstance(value, list) else {"$eq": value, "$not": {"$type": "array"}}
+def _overtaken(webhook_id: WebhookId) -> Conflict:
+    return Conflict(f"webhook {webhook_id} is being changed by others; look at it, and try again")
 
 
 @asynccontextmanager

@@ -22,6 +22,7 @@ from router.adapters.mongo.driver import MAX_LOAD_TIME_MS, MAX_READ_TIME_MS, Dat
 from router.adapters.mongo.indexes import WEBHOOKS
 from router.adapters.mongo.resilience import Persistent, is_passing
 from router.adapters.mongo.sealing import SEALED_FIELDS, opened, resealed, secrets_in
+from router.adapters.mongo.versions import as_it_is
 from router.domain.errors import ConfigurationRefused, DependencyUnavailable
 from router.domain.sealed import is_sealed, read_sealed
 from router.ports import Resealing, SecretCounts, Vault
@@ -115,7 +116,7 @@ class MongoSecrets:
         plain_only: bool,
     ) -> Resealing:
         updates = [
-            UpdateOne(_as_it_is(document, changed), {"$set": changed})
+            UpdateOne(as_it_is(document, ("account_id", *changed)), {"$set": changed})
             for document in documents
             if (changed := resealed(document, self._vault, plain_only=plain_only))
         ]
@@ -129,18 +130,6 @@ class MongoSecrets:
             details = error.details or {}
             matched, refused = details.get("nMatched", 0), len(details.get("writeErrors", ()))
         return Resealing(sealed=matched, changed_meanwhile=len(updates) - matched - refused, refused=refused)
-
-
-def _as_it_is(document: StoredDocument, changed: StoredDocument) -> dict[str, Any]:
-    """Matches the document as long as its secrets, and the account that they are bound to, are those that were read.
-
-    A plain equality also matches a list that holds the value, and a rotation of the back office makes such a list.
-    """
-    as_they_are = {name: document[name] for name in ("account_id", *changed)}
-    return {"_id": document["_id"]} | {
-        name: {"$eq": value} if isinstance(value, list) else {"$eq": value, "$not": {"$type": "array"}}
-        for name, value in as_they_are.items()
-    }
 
 
 def _key_id(text: str) -> str | None:

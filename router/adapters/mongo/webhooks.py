@@ -4,6 +4,8 @@ document must not blind the router to the others. The rules are the domain's; to
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Final, assert_never
@@ -14,6 +16,7 @@ from router.adapters.mongo.documents import Document, StoredDocument, optional_u
 from router.adapters.mongo.sealing import opened
 from router.domain.credentials import Auth, BasicAuth, BearerAuth, ClientCertificate, OAuth2Auth
 from router.domain.definition import RawDefinition, read_definition
+from router.domain.errors import InvalidInput
 from router.domain.signing import format_signing_key, read_entries, rotate
 from router.domain.webhook import (
     Suspension,
@@ -26,6 +29,8 @@ from router.domain.webhook import (
 from router.ports import NO_KEYS, Vault
 
 _INT64_MAX: Final = 2**63 - 1
+_FIELD: Final = re.compile(r"[.\[]")
+"""What follows the name of a field where only a part of it is meant."""
 LIFTED: Final = "recovering"
 """Field of a health document: the suspension that was lifted, until the first success."""
 
@@ -44,9 +49,9 @@ def parse_webhook(stored: StoredDocument, country: str, vault: Vault = NO_KEYS) 
     """A definition from its document. Never raises: what is wrong becomes the webhook's `problem`."""
     document, shut = opened(stored, vault)
     definition = read_definition(_raw_definition(document), country)
-    problems = [str(problem) for problem in (*shut, *definition.problems)]
+    problems = [*shut, *definition.problems]
     if not isinstance(document["_id"], str):
-        problems.insert(0, "_id: must be a string")
+        problems.insert(0, InvalidInput("_id", "must be a string"))
     return Webhook(
         id=WebhookId(str(document["_id"])),
         account_id=definition.account_id,
@@ -62,7 +67,8 @@ def parse_webhook(stored: StoredDocument, country: str, vault: Vault = NO_KEYS) 
         client_certificate=definition.client_certificate,
         created_at=_time(document.get("created_at")),
         updated_at=_time(document.get("updated_at")),
-        problem=problems[0] if problems else None,
+        problem=str(problems[0]) if problems else None,
+        wrong=frozenset(_FIELD.split(problem.field)[0] for problem in problems),
     )
 
 
@@ -130,6 +136,15 @@ def webhook_document(webhook: Webhook, secret: str | None) -> Document:
         "updated_at": webhook.updated_at,
     }
     return document | _secret_fields(webhook, secret)
+
+
+def changed_fields(webhook: Webhook, names: Collection[str]) -> tuple[Document, Document]:
+    """The fields of these names as the back office would write them, and those that it would take away."""
+    document = webhook_document(webhook, None)
+    return (
+        {name: document[name] for name in names if name in document},
+        {name: "" for name in names if name not in document},
+    )
 
 
 def _secret_fields(webhook: Webhook, secret: str | None) -> Document:

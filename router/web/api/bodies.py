@@ -12,9 +12,10 @@ from router.application.manage import WebhookDraft
 from router.application.tokens import TokenDraft
 from router.domain.credentials import ClientAuthentication
 from router.domain.definition import MAX_NAME_LENGTH, MAX_TRACKING_NUMBERS
+from router.domain.edit import WebhookEdit
 from router.domain.egress import MAX_URL_LENGTH
 from router.domain.event import MAX_ID_LENGTH, EventType
-from router.domain.headers import MAX_HEADERS
+from router.domain.headers import HIDDEN, MAX_HEADERS
 from router.domain.numbers import MAX_NUMBER_LENGTH
 from router.domain.principal import Scope
 from router.domain.signing import MAX_OVERLAP
@@ -89,6 +90,11 @@ _CLIENT_CERTIFICATE: Final = {
 }
 
 
+_RestrictTo = Annotated[dict[str, Any] | None, WithJsonSchema(_RESTRICT_TO)]
+_Auth = Annotated[dict[str, Any] | None, WithJsonSchema(_AUTH)]
+_Certificate = Annotated[dict[str, Any] | None, WithJsonSchema(_CLIENT_CERTIFICATE)]
+
+
 class _Body(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
@@ -113,7 +119,7 @@ class NewWebhook(_Body):
     )
     event_type: EventType
     enabled: bool = Field(default=True, description="False: made paused.")
-    restrict_to: Annotated[dict[str, Any] | None, WithJsonSchema(_RESTRICT_TO)] = Field(
+    restrict_to: _RestrictTo = Field(
         default=None,
         description="Only events of these tracking numbers (`call`, `cdr`; any format), or of this user (`user`).",
         examples=[{"tracking_numbers": ["+33199001234"]}],
@@ -125,13 +131,13 @@ class NewWebhook(_Body):
         examples=[{"x-api-key": "k-123"}],
         repr=False,
     )
-    auth: Annotated[dict[str, Any] | None, WithJsonSchema(_AUTH)] = Field(
+    auth: _Auth = Field(
         default=None,
         description="How requests prove who sends them: Basic, a fixed bearer token, or OAuth 2 client credentials.",
         examples=[{"type": "bearer", "token": "t-123"}],
         repr=False,
     )
-    client_certificate: Annotated[dict[str, Any] | None, WithJsonSchema(_CLIENT_CERTIFICATE)] = Field(
+    client_certificate: _Certificate = Field(
         default=None,
         description="For mutual TLS: PEM texts of the certificate, with its chain behind it, and of its key.",
         repr=False,
@@ -179,12 +185,65 @@ class Rotation(_Body):
         return self
 
 
-class WebhookChange(_Body):
-    """What changes of a webhook."""
+_LEFT_OUT: Any = None
+"""The default of what stays as it is. Nobody reads it: `model_fields_set` knows what is there, null included."""
 
-    enabled: bool = Field(
-        description="False pauses it: what is pending waits, and events meanwhile are not delivered. True ends that."
+
+def _without_defaults(schema: dict[str, Any]) -> None:
+    for field in schema["properties"].values():
+        field.pop("default", None)
+
+
+class WebhookChange(_Body):
+    """What changes of a webhook. What is left out stays; null takes away."""
+
+    model_config = ConfigDict(json_schema_extra=_without_defaults)
+
+    name: str = Field(
+        default=_LEFT_OUT,
+        min_length=1,
+        max_length=MAX_NAME_LENGTH,
+        description="1 to 200 characters on one line.",
+        examples=["CRM"],
     )
+    url: str = Field(
+        default=_LEFT_OUT,
+        max_length=MAX_URL_LENGTH,
+        description="Where events go from now on, and what is pending too.",
+        examples=["https://crm.example.com/hooks/calls"],
+    )
+    event_type: EventType = Field(
+        default=_LEFT_OUT, description="The restriction must go with it: change both, or take the restriction away."
+    )
+    enabled: bool = Field(
+        default=_LEFT_OUT,
+        description="False pauses it: what is pending waits, and events meanwhile are not delivered. True ends that,"
+        " and no suspension.",
+    )
+    restrict_to: _RestrictTo = Field(
+        default=_LEFT_OUT,
+        description="Only events of these tracking numbers (`call`, `cdr`; any format), or of this user (`user`).",
+        examples=[{"tracking_numbers": ["+33199001234"]}],
+    )
+    headers: dict[str, str] | None = Field(
+        default=_LEFT_OUT,
+        max_length=MAX_HEADERS,
+        description=f"All extra headers of each request; `{HIDDEN}` keeps the value that is stored under that name.",
+        examples=[{"x-team": "sales"}],
+        repr=False,
+    )
+    auth: _Auth = Field(
+        default=_LEFT_OUT,
+        description="How requests prove who sends them, whole: what is not shown has to be said again.",
+        examples=[{"type": "bearer", "token": "t-123"}],
+        repr=False,
+    )
+    client_certificate: _Certificate = Field(
+        default=_LEFT_OUT, description="For mutual TLS: PEM texts of the certificate and of its key.", repr=False
+    )
+
+    def edit(self) -> WebhookEdit:
+        return WebhookEdit(**{name: getattr(self, name) for name in self.model_fields_set})
 
 
 class NewToken(_Body):

@@ -7,8 +7,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from types import NoneType
-from typing import Any, Generic, TypeVar, get_args, get_type_hints
+from types import NoneType, UnionType
+from typing import Any, Generic, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel
 
@@ -16,10 +16,12 @@ from router.application.audit import Auditor
 from router.application.manage import Randomness
 from router.domain.egress import EgressPolicy
 from router.domain.principal import Principal, Scope
+from router.domain.version import ANY, Seen
 from router.ports import AuditLog, Publisher, Reader, Registry, TokenStore
 
 Query = TypeVar("Query", bound=BaseModel)
 Body = TypeVar("Body")
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,13 +46,22 @@ class Api:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call(Generic[Query, Body]):
     """One request, parsed. `id` is the part of the path in braces, empty where there is none. `audit` writes in the
-    name of `principal`, who sends it."""
+    name of `principal`, who sends it and has `seen` these versions of what they want to change."""
 
     id: str
     query: Query
     body: Body
     principal: Principal
     audit: Auditor
+    seen: Seen = ANY
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tagged(Generic[Answer]):
+    """An answer that is one thing, and the version that it is at: its ETag."""
+
+    answer: Answer
+    version: str
 
 
 Handler = Callable[[Api, Any], Awaitable[Any]]
@@ -59,7 +70,8 @@ Handler = Callable[[Api, Any], Awaitable[Any]]
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
     """One method of one path. `missing` is what a caller is told where the handler answers None or False: a 404.
-    `may_conflict` says that it may be lost to others who do the same: a 409."""
+    `may_conflict` says that it may be lost to others who do the same: a 409; `conditional` that it heeds If-Match: a
+    412."""
 
     method: str
     path: str
@@ -67,16 +79,21 @@ class Endpoint:
     status: int
     missing: str | None
     may_conflict: bool
+    conditional: bool
     query: type[BaseModel]
     body: type[BaseModel] | None
     answer: Any
     """The type of the answer, for its JSON schema; None: no content."""
+    tagged: bool
+    """Whether the answer has an ETag."""
     handler: Handler
 
     @property
     def needs_body(self) -> bool:
-        """Whether there must be a body: one of which nothing is required may be left out."""
-        return self.body is not None and any(field.is_required() for field in self.body.model_fields.values())
+        """Whether there must be a body: one of which nothing is required may be left out, but not what changes."""
+        if self.body is None:
+            return False
+        return self.method == "PATCH" or any(field.is_required() for field in self.body.model_fields.values())
 
     @property
     def summary(self) -> str:
@@ -95,13 +112,14 @@ def endpoint(
     status: int = 200,
     missing: str | None = None,
     may_conflict: bool = False,
+    conditional: bool = False,
 ) -> Callable[[Handler], Endpoint]:
     """Makes an Endpoint of `async def handler(api: Api, call: Call[Query, Body]) -> Answer`."""
 
     def decorate(handler: Handler) -> Endpoint:
         types = get_type_hints(handler)
         query, body = get_args(types["call"])
-        answers = [kind for kind in get_args(types["return"]) or (types["return"],) if kind is not NoneType]
+        answer, tagged = _answer(types["return"])
         return Endpoint(
             method=method,
             path=path,
@@ -109,13 +127,22 @@ def endpoint(
             status=status,
             missing=missing,
             may_conflict=may_conflict,
+            conditional=conditional,
             query=query,
             body=None if body is NoneType else body,
-            answer=None if status == 204 else answers[0],
+            answer=None if status == 204 else answer,
+            tagged=tagged,
             handler=handler,
         )
 
     return decorate
+
+
+def _answer(kind: Any) -> tuple[Any, bool]:
+    """What an answer of this type is made of, and whether it is tagged. None beside it is a 404."""
+    kinds = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
+    (answer,) = (each for each in kinds if each is not NoneType)
+    return (get_args(answer)[0], True) if get_origin(answer) is Tagged else (answer, False)
 
 
 def _paragraphs(handler: Handler) -> list[str]:

@@ -1,5 +1,5 @@
-"""The JSON objects of the API (contract, section 6). They are its public shape: what is not here is not shown, and
-the OpenAPI document is made from them. Types only.
+"""The JSON objects of the API (contract, section 6): accounts, webhooks, deliveries. They are its public shape, and the
+OpenAPI document is made from them: what is not here, in `event_objects` or `access_objects` is not shown. Types only.
 """
 
 from __future__ import annotations
@@ -7,19 +7,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Annotated, Final, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, WithJsonSchema
 
 from router.domain.credentials import ClientAuthentication
 from router.domain.delivery import AttemptError, DeliveryReason, DeliveryStatus, Trigger
 from router.domain.event import EventType
-from router.domain.matching import Verdict
-from router.domain.principal import Scope
+from router.domain.headers import HIDDEN
 from router.domain.webhook import WebhookState
-
-HIDDEN: Final = "***"
-"""Stands for the value of a webhook's header: it may be a key of the customer's system."""
 
 WebhookIdText = Annotated[str, Field(description="Id of the webhook.", examples=["wh_crm"])]
 AccountIdText = Annotated[str, Field(description="Id of the account.", examples=["1042"])]
@@ -222,146 +218,6 @@ class DeliveryDetail(DeliveryObject):
     ]
 
 
-# --- events and calls ------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TraceObject:
-    """What was decided about one webhook when the event came, and what has become of that webhook since."""
-
-    webhook_id: WebhookIdText
-    webhook_name: Annotated[str | None, Field(description="Its name today; null: deleted since.", examples=["CRM"])]
-    webhook_state: Annotated[WebhookState | None, Field(description="Its state today; null: deleted since.")]
-    matched: Annotated[bool, Field(description="Whether the event went to this webhook.")]
-    verdict: Annotated[
-        Verdict,
-        Field(
-            description="`matched`, or the first gate that held the event back: `account_disabled`, `invalid` (the "
-            "definition was wrong), `paused`, `event_type`, `tracking_number` or `user_id` (a restriction not met)."
-        ),
-    ]
-    delivery_id: Annotated[str | None, Field(description="The delivery that followed.")]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EventObject:
-    """What was received, which webhooks matched, which did not and why, and each delivery."""
-
-    id: EventIdText
-    account_id: AccountIdText
-    type: EventType
-    name: EventName
-    call_id: CallIdText
-    user_id: UserIdText
-    sequence: Annotated[int | None, Field(description="Order inside the call.", examples=[2])]
-    tracking_number: Annotated[str | None, Field(description="E.164.", examples=["+33199001234"])]
-    occurred_at: Annotated[datetime | None, Field(description="By the publisher's clock.")]
-    received_at: datetime
-    source: Annotated[str, Field(description="The source of the configuration that it came from.", examples=["call"])]
-    account_enabled: Annotated[bool, Field(description="Whether the account was switched on at that moment.")]
-    payload: Annotated[str | None, Field(description="The text as received; null once its retention is over.")]
-    trace: list[TraceObject]
-    trace_truncated: Annotated[bool, Field(description="Whether webhooks that did not match were left out.")]
-    deliveries: list[DeliveryObject]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CallObject:
-    """The events of one conversation, in the order of reception."""
-
-    account_id: AccountIdText
-    call_id: Annotated[str, Field(examples=["call-91"])]
-    events: list[EventObject]
-    events_truncated: Annotated[bool, Field(description="Whether there were more than 100 events.")]
-
-
-# --- dead letters ----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeadLetterObject:
-    """A message that could not be understood, or was not."""
-
-    id: Annotated[str, Field(description="Id of the dead letter.", examples=["dl_019c2f5a3b00a1b2c3d4e5f6"])]
-    received_at: datetime
-    source: Annotated[str, Field(description="The source of the configuration that it came from.", examples=["call"])]
-    reason: Annotated[str, Field(description="Why it was rejected.", examples=["not_json"])]
-    detail: Annotated[str, Field(description="The reason as a sentence; never quotes the message.")]
-    size: Annotated[int, Field(description="Bytes of the message.", examples=[17])]
-    content_type: Annotated[str | None, Field(description="As its publisher said.", examples=["application/json"])]
-    head: Annotated[str, Field(description="The beginning of the message, as text.", examples=["not JSON"])]
-    requeued_at: Annotated[datetime | None, Field(description="When it was sent to its queue again.")]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeadLetterDetail(DeadLetterObject):
-    """A dead letter with the message itself."""
-
-    body: Annotated[
-        str | None,
-        Field(
-            description="The raw bytes, base64; the first 15 MiB of a longer message. null once its retention is over.",
-            examples=["bm90IEpTT04="],
-            json_schema_extra={"contentEncoding": "base64"},
-        ),
-    ]
-
-
-# --- the audit trail -------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AuditObject:
-    """Who saw or changed what."""
-
-    id: Annotated[str, Field(description="Id of the entry.", examples=["au_019c2f5a3b00a1b2c3d4e5f6"])]
-    at: datetime
-    actor: Annotated[
-        str, Field(description="A token's name, `admin_token`, or `cli:` and a user.", examples=["cli:support"])
-    ]
-    action: Annotated[str, Field(description="What was done.", examples=["delivery.revealed"])]
-    account_id: Annotated[str | None, Field(description="null: to no single account.", examples=["1042"])]
-    target: Annotated[str | None, Field(description="Id of what it was done to.", examples=["wh_crm"])]
-    details: Annotated[
-        dict[str, str | int | bool | list[str]],
-        Field(description="Counts, ids and names of fields; never a number or a payload.", examples=[{"listed": 3}]),
-    ]
-
-
-# --- tokens ----------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TokenObject:
-    """What is kept of a token, which is not enough to show it."""
-
-    id: Annotated[str, Field(description="Id of the token.", examples=["4fQ0xZ9a"])]
-    prefix: Annotated[str, Field(description="How the token begins.", examples=["whr_4fQ0xZ9a"])]
-    name: Annotated[str, Field(description="What it is for.", examples=["support desk"])]
-    scopes: Annotated[list[Scope], Field(description="What it allows; `admin` allows everything.")]
-    account_id: Annotated[str | None, Field(description="null: it sees every account.", examples=["1042"])]
-    created_at: datetime
-    created_by: Annotated[
-        str, Field(description="`token:` and an id, `admin_token`, or `cli:` and a user.", examples=["cli:ops"])
-    ]
-    expires_at: Annotated[datetime | None, Field(description="null: never.")]
-    last_used_at: Annotated[datetime | None, Field(description="To about a minute; null: not yet.")]
-    revoked_at: Annotated[datetime | None, Field(description="null: it was not revoked.")]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TokenWithText(TokenObject):
-    """A token that was just made, with its text, which is not shown again."""
-
-    token: Annotated[
-        str,
-        Field(
-            description="What to send as bearer token.",
-            examples=["whr_4fQ0xZ9a_0000000000000000000000000000000000000000000000000"],
-        ),
-    ] = field(repr=False)
-
-
 # --- pages -----------------------------------------------------------------------------------------
 
 
@@ -390,23 +246,3 @@ class DeliveryPage(PageObject):
     """A page of deliveries."""
 
     items: list[DeliveryObject]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeadLetterPage(PageObject):
-    """A page of dead letters."""
-
-    items: list[DeadLetterObject]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AuditPage(PageObject):
-    """A page of the audit trail."""
-
-    items: list[AuditObject]
-
-
-class TokenPage(PageObject):
-    """A page of tokens."""
-
-    items: list[TokenObject]

@@ -60,7 +60,8 @@ _ERRORS: Final[Mapping[int, tuple[str, str]]] = {
     401: ("No token, or one that is not known, expired or revoked.", "send the header 'Authorization: Bearer <token>'"),
     403: ("The token does not have the scope.", "the token does not have the scope manage"),
     404: ("There is no such object, or it is another account's.", "no delivery has this id"),
-    409: ("Others change the same object at this moment.", "the secret of wh_crm is being changed by others"),
+    409: ("Others change the same object at this moment.", "webhook wh_crm is being changed by others; try again"),
+    412: ("The object is no longer what `If-Match` says.", "webhook wh_crm is no longer what you have seen"),
     413: ("The body is longer than 1 MiB.", "the body is longer than 1 MiB"),
     415: ("The body is not `application/json`.", "the body must be application/json"),
     429: ("Too many requests of this token or address.", "too many requests; try again in 2 s"),
@@ -86,6 +87,16 @@ _OPERATIONS: Final[Mapping[str, tuple[str, Mapping[int, tuple[str, str]]]]] = {
 }
 _PACED: Final[Mapping[str, Sequence[int]]] = {"/openapi.json": (429,)}
 """What of these else may be answered: probes are never made to wait."""
+_IF_MATCH: Final = Parameter.model_validate(
+    {
+        "name": "If-Match",
+        "in": "header",
+        "description": "The `ETag` of the answer in which the object was seen: where it is another one by now, nothing"
+        " is done (412). `*`, or nothing: whatever it is now.",
+        "schema": {"type": "string"},
+    }
+)
+_ETAG: Final = "Names what the object is now, without its counts and its state: for `If-Match`."
 _VERBOSE: Final = Parameter.model_validate(
     {
         "name": "verbose",
@@ -130,7 +141,11 @@ def _operation(endpoint: Endpoint, query: JsonSchema) -> Operation:
         summary=endpoint.summary.rstrip("."),
         description=_with_scope(endpoint),
         tags=[_tag(endpoint.path)],
-        parameters=[*_path_parameters(endpoint.path), *_query_parameters(query)],
+        parameters=[
+            *_path_parameters(endpoint.path),
+            *_query_parameters(query),
+            *([_IF_MATCH] if endpoint.conditional else []),
+        ],
         requestBody=_request_body(endpoint),
         responses={str(endpoint.status): _answer(endpoint)} | _errors(_error_statuses(endpoint)),
         security=[{_SECURITY: [endpoint.scope.value]}],
@@ -210,7 +225,10 @@ def _answer(endpoint: Endpoint) -> Response:
     if endpoint.answer is None:
         return Response(description="Done.")
     content = {"application/json": MediaType(media_type_schema=_ref(endpoint.answer))}
-    return Response(description=HTTPStatus(endpoint.status).phrase, content=content)
+    headers: dict[str, Header | Reference] | None = None
+    if endpoint.tagged:
+        headers = {"ETag": _header("string", '"8f3c0b6a4d5e2f719c0a1b2d3e4f5a6b"', _ETAG)}
+    return Response(description=HTTPStatus(endpoint.status).phrase, content=content, headers=headers)
 
 
 # --- errors ----------------------------------------------------------------------------------------
@@ -221,6 +239,8 @@ def _error_statuses(endpoint: Endpoint) -> Iterable[int]:
     yield from (400, 401, 403, 404)
     if endpoint.may_conflict:
         yield 409
+    if endpoint.conditional:
+        yield 412
     if endpoint.body is not None:
         yield from (413, 415)
     yield from (429, 503)
@@ -258,8 +278,9 @@ def _error_headers(status: int) -> dict[str, Header | Reference] | None:
             return None
 
 
-def _header(kind: Literal["string", "integer"], example: object) -> Header:
-    return Header(param_schema=Schema.model_validate({"type": kind}), example=example)
+def _header(kind: Literal["string", "integer"], example: object, description: str | None = None) -> Header:
+    schema = Schema.model_validate({"type": kind})
+    return Header(param_schema=schema, example=example, description=description)
 
 
 # --- schemas ---------------------------------------------------------------------------------------

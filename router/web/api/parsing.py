@@ -1,4 +1,4 @@
-"""Untrusted text of a request's path and body becomes values, or a problem that names what is wrong. Pure.
+"""Untrusted text of a request's path, headers and body becomes values, or a problem that names what is wrong. Pure.
 
 A body is read twice: once by the model, which is strict about types, and once for names that come twice in an object,
 of which a parser keeps one silently.
@@ -7,16 +7,20 @@ of which a parser keeps one silently.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from router.domain.version import ANY, Seen
 from router.web.api.params import Text, field_errors
 from router.web.problems import FieldError, invalid_request
 
 Body = TypeVar("Body", bound=BaseModel)
 
+_ENTITY_TAGS: Final = re.compile(r'"[!#-~\x80-\xff]*"(?:[ \t]*,[ \t]*"[!#-~\x80-\xff]*")*')
+"""A list of strong entity tags (RFC 9110, 8.8.3 and 13.1.1)."""
 _TEXT: Final = TypeAdapter[str](Text)
 
 
@@ -27,6 +31,17 @@ def parse_segment(name: str, text: str) -> str:
     except ValidationError as error:
         messages = [found.message for found in field_errors(error, unknown="")]
         raise invalid_request([FieldError(field=name, message=message) for message in messages]) from None
+
+
+def parse_if_match(headers: Sequence[str]) -> Seen:
+    """The versions that a caller says to have seen, from If-Match. Raises a 400 that names it."""
+    text = ", ".join(headers).strip()
+    if text in ("", "*"):  # whatever it is
+        return ANY
+    if not _ENTITY_TAGS.fullmatch(text):
+        hint = "must be * or the ETag of an earlier answer in its quotes; a weak one (W/) is none"
+        raise invalid_request([FieldError(field="If-Match", message=hint)])
+    return re.findall(r'"([^"]*)"', text)
 
 
 def parse_body(model: type[Body], raw: bytes) -> Body:

@@ -11,29 +11,21 @@ from router.domain.event import AccountId
 from router.domain.principal import Scope
 from router.domain.webhook import WebhookId
 from router.web.api import views
-from router.web.api.endpoints import Api, Call, Endpoint, endpoint
-from router.web.api.objects import (
-    AccountObject,
-    AuditPage,
-    CallObject,
-    DeadLetterDetail,
-    DeadLetterPage,
-    DeliveryDetail,
-    DeliveryPage,
-    EventObject,
-    WebhookObject,
-    WebhookPage,
-)
+from router.web.api.access_objects import AuditPage
+from router.web.api.endpoints import Api, Call, Endpoint, Tagged, endpoint
+from router.web.api.event_objects import CallObject, DeadLetterDetail, DeadLetterPage, EventObject
+from router.web.api.objects import AccountObject, DeliveryDetail, DeliveryPage, WebhookObject, WebhookPage
 from router.web.api.params import AccountQuery, AuditQuery, DeliveryQuery, NoQuery, PageQuery, WebhookQuery
 
 
 @endpoint("GET", "/v1/accounts/{id}", Scope.READ)
-async def get_account(api: Api, call: Call[NoQuery, None]) -> AccountObject:
+async def get_account(api: Api, call: Call[NoQuery, None]) -> Tagged[AccountObject]:
     """Whether an account's webhooks are switched on.
 
     The platform keeps the accounts, the router only their switch: one that was never set is off, and no error.
     """
-    return views.account_object(await queries.find_account(api.reader, AccountId(call.id)))
+    account = await queries.find_account(api.reader, AccountId(call.id))
+    return Tagged(answer=views.account_object(account), version=account.version)
 
 
 @endpoint("GET", "/v1/webhooks", Scope.READ)
@@ -46,10 +38,10 @@ async def list_webhooks(api: Api, call: Call[WebhookQuery, None]) -> WebhookPage
 
 
 @endpoint("GET", "/v1/webhooks/{id}", Scope.READ, missing="no webhook has this id")
-async def get_webhook(api: Api, call: Call[NoQuery, None]) -> WebhookObject | None:
+async def get_webhook(api: Api, call: Call[NoQuery, None]) -> Tagged[WebhookObject] | None:
     """Show a webhook, its state and how its deliveries went."""
     report = await queries.find_webhook(api.reader, WebhookId(call.id))
-    return views.webhook_object(report) if report else None
+    return Tagged(answer=views.webhook_object(report), version=report.webhook.version) if report else None
 
 
 @endpoint("GET", "/v1/deliveries", Scope.READ)

@@ -12,11 +12,12 @@ from pydantic import BaseModel
 from router.application.audit import Auditor
 from router.domain.errors import OutOfSight
 from router.domain.principal import Principal
+from router.domain.version import ANY
 from router.web.api.auth import Doorkeeper
-from router.web.api.endpoints import Api, Call, Endpoint
+from router.web.api.endpoints import Api, Call, Endpoint, Tagged
 from router.web.api.objects import PageObject
 from router.web.api.params import parse_query
-from router.web.api.parsing import parse_body, parse_segment
+from router.web.api.parsing import parse_body, parse_if_match, parse_segment
 from router.web.encoding import encode
 from router.web.principal import PRINCIPAL
 from router.web.problems import ProblemError
@@ -48,6 +49,7 @@ def _bound(endpoint: Endpoint, api_for: ApiFor, doorkeeper: Doorkeeper) -> Handl
             body=None if endpoint.body is None else await _body(endpoint.body, request, needed=endpoint.needs_body),
             principal=principal,
             audit=Auditor(trail=api.audit, actor=principal.name, now=api.now),
+            seen=parse_if_match(request.headers.getall("If-Match", ())) if endpoint.conditional else ANY,
         )
         try:
             answer = await endpoint.handler(api, call)
@@ -57,7 +59,10 @@ def _bound(endpoint: Endpoint, api_for: ApiFor, doorkeeper: Doorkeeper) -> Handl
             raise ProblemError(404, endpoint.missing or "there is no such object")
         if endpoint.answer is None:
             return web.Response(status=endpoint.status)
-        return web.Response(status=endpoint.status, body=encode(_plain(answer)), content_type=JSON)
+        headers = {}
+        if isinstance(answer, Tagged):
+            answer, headers = answer.answer, {"ETag": f'"{answer.version}"'}
+        return web.Response(status=endpoint.status, body=encode(_plain(answer)), content_type=JSON, headers=headers)
 
     return handle
 

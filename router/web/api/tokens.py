@@ -8,9 +8,9 @@ from router.application import queries, tokens
 from router.domain.principal import Scope
 from router.domain.token import read_token_id
 from router.web.api import views
+from router.web.api.access_objects import TokenPage, TokenWithText
 from router.web.api.bodies import NewToken
 from router.web.api.endpoints import Api, Call, Endpoint, endpoint
-from router.web.api.objects import TokenPage, TokenWithText
 from router.web.api.params import NoQuery, PageQuery
 
 

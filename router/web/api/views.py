@@ -18,37 +18,35 @@ from router.application.queries import (
 from router.application.tokens import NewToken
 from router.domain.credentials import Auth, BasicAuth, BearerAuth, ClientCertificate, OAuth2Auth
 from router.domain.delivery import Attempt, Delivery
+from router.domain.headers import HIDDEN
 from router.domain.matching import Verdict
 from router.domain.principal import Scope
 from router.domain.token import Token
 from router.domain.webhook import Restriction, TrackingNumberRestriction, UserRestriction
 from router.ports import AuditRecord, Position, StoredAccount, StoredDeadLetter
-from router.web.api.objects import (
-    HIDDEN,
-    AccountObject,
-    AttemptObject,
-    AuditObject,
-    AuditPage,
-    BasicAuthObject,
-    BearerAuthObject,
+from router.web.api.access_objects import AuditObject, AuditPage, TokenObject, TokenPage, TokenWithText
+from router.web.api.event_objects import (
     CallObject,
-    ClientCertificateObject,
-    CountsObject,
     DeadLetterDetail,
     DeadLetterObject,
     DeadLetterPage,
+    EventObject,
+    TraceObject,
+)
+from router.web.api.objects import (
+    AccountObject,
+    AttemptObject,
+    BasicAuthObject,
+    BearerAuthObject,
+    ClientCertificateObject,
+    CountsObject,
     DeliveryDetail,
     DeliveryObject,
     DeliveryPage,
-    EventObject,
     OAuth2AuthObject,
     RotatedWebhook,
     SecretObject,
     SigningObject,
-    TokenObject,
-    TokenPage,
-    TokenWithText,
-    TraceObject,
     TrackingNumbersObject,
     UserObject,
     WebhookObject,
