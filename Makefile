@@ -14,7 +14,7 @@ SEED ?=
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-header $(ARGS)
 
-.PHONY: help setup run test faults check format bench soak fuzz sbom lock clean
+.PHONY: help setup run test faults check format bench soak fuzz messages sbom lock clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,6 +61,9 @@ soak: setup ## load with random faults, nothing may be lost; make soak MINUTES=6
 
 fuzz: .venv-fuzz/.installed ## bytes against the decoder, by which code they reach; make fuzz MINUTES=5
 	@exec .venv-fuzz/bin/python -m tests.fuzz --minutes $(MINUTES) --corpus .run/fuzz $(ARGS)
+
+messages: setup ## bring the console's catalogues up to date with its texts
+	@$(BIN)/python -m scripts.messages
 
 sbom: .venv-sbom/.installed ## what the router is made of, from the lock: dist/sbom.cdx.json (CycloneDX)
 	@mkdir -p dist

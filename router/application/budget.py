@@ -28,9 +28,14 @@ class RetryBudget:
         self._has_backlog = has_backlog
         self._taken_in += events
 
+    @property
+    def is_tight(self) -> bool:
+        """Whether first attempts or results wait."""
+        return self._has_backlog or self._is_store_behind()
+
     def allowance(self, wanted: int) -> int:
         """How many of the `wanted` retries may be claimed now."""
         share, self._taken_in = int(self._taken_in * RETRY_SHARE), 0
-        if self._has_backlog or self._is_store_behind():
+        if self.is_tight:
             return min(wanted, max(LEAST_RETRIES, share))
         return wanted

@@ -42,6 +42,9 @@ PUT_OFF: Final = timedelta(seconds=120)
 """How long deliveries rest, at most, that find no place in memory while their webhook hangs and its circuit is closed.
 The first success wakes them, so it is no delay once the webhook works again."""
 
+MANUAL_PUT_OFF: Final = timedelta(seconds=2)
+"""The same for a replay or a test."""
+
 
 @dataclass(slots=True)
 class _Entry:
@@ -163,6 +166,10 @@ class Circuits:
             return self._slot(entry)
         # Spread, so that they do not all come by again together.
         return self._clock.now() + drawn(PUT_OFF, self._jitter)
+
+    def look_again_at(self) -> datetime:
+        """When a delivery that somebody asked for is looked at again, should it find no place in memory."""
+        return self._clock.now() + MANUAL_PUT_OFF
 
     # --- inside ---
 

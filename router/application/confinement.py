@@ -1,4 +1,4 @@
-"""One account's view of what is stored: a reader and a registry that know nothing of the other accounts.
+"""One account's view of what is stored: a reader, a registry and replays that know nothing of the other accounts.
 
 Whatever is asked through them stays inside, so no endpoint can forget it. A port's new method must be written here too,
 or the types do not fit.
@@ -15,6 +15,7 @@ from router.domain.edit import EditPlan
 from router.domain.errors import OutOfSight
 from router.domain.event import AccountId, EventKey, EventType
 from router.domain.principal import Principal
+from router.domain.replay import ReplayId, ReplayKind
 from router.domain.signing import SigningKey
 from router.domain.version import ANY, Seen
 from router.domain.webhook import Webhook, WebhookId
@@ -23,11 +24,18 @@ from router.ports import (
     AuditFilter,
     AuditLog,
     AuditRecord,
+    DeliveryBucket,
     DeliveryCounts,
     DeliveryFilter,
+    FoundEvent,
+    LetterCount,
+    Pending,
+    PlannedEvent,
     Position,
     Reader,
     Registry,
+    Replay,
+    ReplayStore,
     StoredAccount,
     StoredDeadLetter,
     StoredEvent,
@@ -44,6 +52,13 @@ def confined_registry(registry: Registry, reader: Reader, principal: Principal) 
     if principal.account_id is None:
         return registry
     return _AccountRegistry(registry, _AccountReader(reader, principal.account_id), principal.account_id)
+
+
+def confined_replays(replays: ReplayStore, reader: Reader, principal: Principal) -> ReplayStore:
+    """`replays` as the principal may use it; `reader` says whose a delivery is."""
+    if principal.account_id is None:
+        return replays
+    return _AccountReplays(replays, _AccountReader(reader, principal.account_id), principal.account_id)
 
 
 def confined_audit(audit: AuditLog, principal: Principal) -> AuditLog:
@@ -112,7 +127,46 @@ class _AccountReader:
         found = await self._reader.deliveries_of_events(own)
         return {event.key: found.get(event.key, ()) for event in events}
 
+    # --- the overview ---
+
+    async def delivery_buckets(
+        self, webhook_ids: Sequence[WebhookId], since: datetime, step: timedelta
+    ) -> Mapping[WebhookId, Sequence[DeliveryBucket]]:
+        own = await self.webhooks_by_id(webhook_ids)
+        buckets = await self._reader.delivery_buckets(list(own), since, step)
+        return {webhook_id: buckets.get(webhook_id, ()) for webhook_id in webhook_ids}
+
+    async def delivery_summary(self, delivery_id: DeliveryId) -> Delivery | None:
+        found = await self._reader.delivery_summary(delivery_id)
+        return found if found is not None and found.account_id == self._account_id else None
+
+    async def find_events(self, event_id: str, account_id: AccountId | None, limit: int) -> Sequence[FoundEvent]:
+        return await self._reader.find_events(event_id, self._own(account_id), limit)
+
+    async def find_events_of_call(self, call_id: str, account_id: AccountId | None, limit: int) -> Sequence[FoundEvent]:
+        return await self._reader.find_events_of_call(call_id, self._own(account_id), limit)
+
+    async def webhooks_at(self, host: str, account_id: AccountId | None, limit: int) -> Sequence[Webhook]:
+        return await self._reader.webhooks_at(host, self._own(account_id), limit)
+
+    # What is told of the router as a whole is for those who run it.
+
+    async def failing_webhooks(self, limit: int) -> Sequence[WebhookId]:
+        raise OutOfSight
+
+    async def suspended_webhooks(self, limit: int) -> Sequence[WebhookId]:
+        raise OutOfSight
+
+    async def pending(self, now: datetime) -> Pending:
+        raise OutOfSight
+
     # Dead letters belong to no account: nobody could read whose they are.
+
+    async def dead_letter_summary(self, letter_id: str) -> StoredDeadLetter | None:
+        raise OutOfSight
+
+    async def dead_letter_counts(self) -> Sequence[LetterCount]:
+        raise OutOfSight
 
     async def dead_letters(self, *, after: Position | None, limit: int) -> Sequence[StoredDeadLetter]:
         raise OutOfSight
@@ -169,6 +223,56 @@ class _AccountRegistry:
 
     async def mark_requeued(self, letter_id: str, at: datetime) -> None:
         raise OutOfSight
+
+
+class _AccountReplays:
+    """Fulfils `ReplayStore` for one account. Replays and deliveries of others are not there, and neither are those of
+    no single account."""
+
+    def __init__(self, replays: ReplayStore, reader: _AccountReader, account_id: AccountId) -> None:
+        self._replays = replays
+        self._reader = reader
+        self._account_id = account_id
+
+    def _own(self, account_id: AccountId | None) -> AccountId:
+        if account_id != self._account_id:
+            raise OutOfSight
+        return self._account_id
+
+    async def replay_delivery(self, delivery_id: DeliveryId, at: datetime) -> bool:
+        is_own = await self._reader.delivery(delivery_id) is not None
+        return is_own and await self._replays.replay_delivery(delivery_id, at)
+
+    async def add_test(self, planned: PlannedEvent, at: datetime) -> DeliveryId:
+        self._own(planned.event.account_id)
+        return await self._replays.add_test(planned, at)
+
+    async def count_matching(self, kind: ReplayKind, where: DeliveryFilter, limit: int, at: datetime) -> int:
+        self._own(where.account_id)
+        return await self._replays.count_matching(kind, where, limit, at)
+
+    async def count_running(self, account_id: AccountId | None, limit: int) -> int:
+        return await self._replays.count_running(self._own(account_id), limit)
+
+    async def add(self, replay: Replay) -> None:
+        self._own(replay.where.account_id)
+        await self._replays.add(replay)
+
+    async def replay(self, replay_id: ReplayId) -> Replay | None:
+        found = await self._replays.replay(replay_id)
+        return found if found is not None and found.where.account_id == self._account_id else None
+
+    async def replays(self, *, account_id: AccountId | None, after: Position | None, limit: int) -> Sequence[Replay]:
+        return await self._replays.replays(account_id=self._narrowed(account_id), after=after, limit=limit)
+
+    async def count_replays(self, *, account_id: AccountId | None) -> int:
+        return await self._replays.count_replays(account_id=self._narrowed(account_id))
+
+    def _narrowed(self, account_id: AccountId | None) -> AccountId:
+        return self._own(account_id or self._account_id)
+
+    async def cancel_replay(self, replay_id: ReplayId, at: datetime) -> bool:
+        return await self.replay(replay_id) is not None and await self._replays.cancel_replay(replay_id, at)
 
 
 class _AccountAudit:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
 from math import ceil
@@ -146,14 +146,14 @@ class Deliverer:
         withheld = _withheld(claim, webhook, is_open=self._book.is_open(webhook), now=self._clock.now())
         if withheld is not None:
             return withheld
-        rests_until = self._circuits.admit(claim, webhook)
+        rests_until = None if claim.is_manual else self._circuits.admit(claim, webhook)
         return Held(rests_until) if rests_until is not None else await self._attempt(claim, webhook)
 
     async def _attempt(self, claim: Claim, webhook: Webhook) -> Result:
         number = claim.attempt_count + 1
-        schedule = self._schedules[claim.event_type]
+        schedule = _schedule_of(claim, self._schedules[claim.event_type])
         started_at = self._clock.now()
-        if number == 1:
+        if number == 1 and not claim.is_manual:
             delay = (started_at - claim.received_at).total_seconds()
             self._metrics.first_attempt_delay.labels(claim.event_type.value).observe(max(0.0, delay))
 
@@ -166,7 +166,7 @@ class Deliverer:
         self._learn(claim, webhook, classified.outcome, duration)
         after = decide(
             classified,
-            attempt_number=number,
+            attempt_number=number - claim.attempts_before,
             schedule=schedule,
             not_after=claim.not_after,
             now=self._clock.now(),
@@ -176,7 +176,7 @@ class Deliverer:
         if classified.outcome is not Outcome.NOT_AN_ATTEMPT:
             attempt = Attempt(
                 number=number,
-                trigger=Trigger.SCHEDULE,
+                trigger=claim.trigger,
                 started_at=started_at,
                 duration_ms=ceil(duration * 1000),
                 status_code=classified.status_code,
@@ -204,10 +204,10 @@ class Deliverer:
         match outcome:
             case Outcome.DELIVERED:
                 self._circuits.succeeded(webhook)
-            case Outcome.RETRY:
+            case Outcome.RETRY if not claim.is_manual:
                 self._circuits.failed(claim, webhook, after_seconds=duration)
-            case Outcome.BLOCKED | Outcome.NOT_AN_ATTEMPT | Outcome.GONE:  # what is gone is suspended, and not probed
-                self._circuits.let_go(claim)
+            case Outcome.RETRY | Outcome.BLOCKED | Outcome.NOT_AN_ATTEMPT | Outcome.GONE:
+                self._circuits.let_go(claim)  # what is gone is suspended, and not probed
             case _:
                 assert_never(outcome)
 
@@ -224,6 +224,8 @@ class Deliverer:
             "x-webhook-delivery": claim.delivery_id,
             "x-webhook-attempt": str(number),
         }
+        if claim.trigger is Trigger.REPLAY:
+            headers["x-webhook-replay"] = "true"
         keys = [secret.key for secret in current(webhook.secrets, self._clock.now())]
         signature = sign(keys, event_id, timestamp, claim.payload, webhook.signing_key)
         if signature is not None:
@@ -260,6 +262,7 @@ class Deliverer:
             "event_type": claim.event_type.value,
             "delivery_id": claim.delivery_id,
             "attempt": number,
+            "trigger": claim.trigger.value if claim.is_manual else None,
             "outcome": classified.outcome.name.lower(),
             "status_code": classified.status_code,
             "error": error,
@@ -277,11 +280,18 @@ def _withheld(claim: Claim, webhook: Webhook, *, is_open: bool, now: datetime) -
         return _ended(claim, DeliveryStatus.EXPIRED, DeliveryReason.TOO_OLD)
     if webhook.state is WebhookState.INVALID and not _is_url_usable(webhook):
         return _ended(claim, DeliveryStatus.FAILED, DeliveryReason.INVALID_URL)
+    if claim.is_manual and webhook.state is not WebhookState.INVALID:
+        return None
     if not is_open:
         return Held(now + HELD_RECHECK)
     if webhook.state is WebhookState.SUSPENDED:
         return _ended(claim, DeliveryStatus.FAILED, DeliveryReason.SUSPENDED)
     return None
+
+
+def _schedule_of(claim: Claim, schedule: Schedule) -> Schedule:
+    """The schedule of its type; somebody who tests a webhook wants to know how one attempt goes."""
+    return replace(schedule, delays=()) if claim.trigger is Trigger.TEST else schedule
 
 
 def _tell_bug(claim: Claim, error: Exception) -> None:

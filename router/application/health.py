@@ -13,7 +13,7 @@ import structlog
 
 from router.application.definitions import DefinitionBook
 from router.domain.announcement import RecoveredFrom, WebhookAnnouncement, webhook_recovered, webhook_suspended
-from router.domain.delivery import Attempt, AttemptError, DeliveryReason
+from router.domain.delivery import Attempt, AttemptError, DeliveryReason, Trigger
 from router.domain.retry import Again, End
 from router.domain.webhook import Suspension, SuspensionReason, Webhook, WebhookId
 from router.ports import Clock, DefinitionStore
@@ -69,13 +69,14 @@ class WebhookHealth:
         self._written: dict[WebhookId, _Written] = {}
 
     async def mind(self, webhook_id: WebhookId, attempt: Attempt, after: Again | End) -> None:
-        """Take an attempt that was recorded into account. An address that we refuse says nothing of the webhook."""
+        """Take an attempt that was recorded into account. An address that we refuse says nothing of the webhook, and
+        the failure of what somebody asked for is not held against it."""
         webhook = self._book.webhook(webhook_id)
         if webhook is None or attempt.error is AttemptError.BLOCKED_ADDRESS:
             return
         if attempt.error is None:
             await self._succeeded(webhook)
-        else:
+        elif attempt.trigger is Trigger.SCHEDULE:
             await self._failed(webhook, after)
 
     async def _succeeded(self, webhook: Webhook) -> None:

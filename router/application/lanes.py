@@ -200,7 +200,7 @@ class Lanes:
         if self._holdings.adopt(claim, lease_until=now + LEASE.total_seconds()):
             return  # its attempt is under way
         self._holdings.add(claim, lease_until=now + LEASE.total_seconds())
-        (lane.again if claim.attempt_count else lane.first).append(claim)
+        (lane.again if claim.attempt_count or claim.is_manual else lane.first).append(claim)
         if not reserved and lane.queued >= self._limits.queued_per_lane:
             self._overflowed.add(claim.webhook_id)
         self._make_ready(claim.webhook_id, lane)

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from router.application import queries
-from router.application.queries import EventReport, TraceLine
+from router.application.queries import EventReport
 from router.domain.delivery import Delivery, DeliveryId
 from router.domain.event import AccountId, EventKey
 from router.domain.subject import Subject
-from router.ports import Erased, Mention, PrivacyStore, Reader, RestrictedWebhook, StoredDeadLetter
+from router.ports import Erased, Mention, PrivacyStore, Reader, Replay, RestrictedWebhook, StoredDeadLetter
 
 Tell = Callable[[str], None]
 """Takes a sentence for the person who waits."""
@@ -25,6 +25,7 @@ class Holdings:
     mentions: list[Mention] = field(default_factory=list)
     dead_letters: list[str] = field(default_factory=list)
     webhooks: list[RestrictedWebhook] = field(default_factory=list)
+    replays: list[Replay] = field(default_factory=list)
 
     @property
     def events(self) -> int:
@@ -51,6 +52,7 @@ async def find_holdings(store: PrivacyStore, subject: Subject, account_id: Accou
         tell("Reading every dead letter that is kept.")
         holdings.dead_letters += [letter_id async for letter_id in store.dead_letters(subject)]
     holdings.webhooks += [webhook async for webhook in store.restrictions(subject, account_id)]
+    holdings.replays += [replay async for replay in store.replays(subject, account_id)]
     return holdings
 
 
@@ -71,16 +73,16 @@ class _Seen:
 # --- exporting -------------------------------------------------------------------------------------
 
 
-Exported = EventReport | Delivery | StoredDeadLetter | RestrictedWebhook
+Exported = EventReport | Delivery | StoredDeadLetter | RestrictedWebhook | Replay
 
 
 async def export(reader: Reader, holdings: Holdings) -> AsyncIterator[Exported]:
     """Each event with its payload and its deliveries, whole; deliveries whose event is gone; dead letters; webhooks
-    that name the number. What left meanwhile is left out."""
+    and replays that name the number. What left meanwhile is left out."""
     for mention in holdings.mentions:
         report = await queries.event_report(reader, mention.account_id, mention.event_id)
         if report is not None:
-            yield replace(report, trace=[await _whole(reader, line) for line in report.trace])
+            yield await _whole_report(reader, report)
             continue
         for identity in mention.delivery_ids:
             found = await reader.delivery(identity)
@@ -92,15 +94,22 @@ async def export(reader: Reader, holdings: Holdings) -> AsyncIterator[Exported]:
             yield letter
     for webhook in holdings.webhooks:
         yield webhook
+    for replay in holdings.replays:
+        yield replay
 
 
-async def _whole(reader: Reader, line: TraceLine) -> TraceLine:
+async def _whole_report(reader: Reader, report: EventReport) -> EventReport:
+    trace = [replace(line, delivery=await _whole(reader, line.delivery)) for line in report.trace]
+    later = [replace(line, delivery=await _whole(reader, line.delivery)) for line in report.later]
+    return replace(report, trace=trace, later=later)
+
+
+async def _whole(reader: Reader, delivery: Delivery | None) -> Delivery | None:
     """With every attempt, where lists leave some out."""
-    delivery = line.delivery
     if delivery is None or len(delivery.attempts) == delivery.attempt_count:
-        return line
+        return delivery
     found = await reader.delivery(delivery.id)
-    return replace(line, delivery=found[0]) if found else line
+    return found[0] if found else delivery
 
 
 # --- erasing ---------------------------------------------------------------------------------------
@@ -119,6 +128,8 @@ async def erase(store: PrivacyStore, holdings: Holdings, *, now: Callable[[], da
             tell(f"{count} of {len(holdings.mentions)} erased.")
     for letter_id in holdings.dead_letters:
         await store.erase_dead_letter(letter_id)
+    for replay in holdings.replays:
+        await store.erase_replay(replay.id, now())
     return total
 
 

@@ -28,6 +28,9 @@ from router.ports import (
     DeliveryFilter,
     Position,
     Reader,
+    Replay,
+    Replayed,
+    ReplayStore,
     StoredAccount,
     StoredDeadLetter,
     StoredEvent,
@@ -200,7 +203,7 @@ def _webhook_position(webhook: Webhook) -> Position:
     return Position(at=webhook.created_at or UNDATED, id=webhook.id)
 
 
-# --- deliveries, dead letters and tokens -----------------------------------------------------------
+# --- deliveries, dead letters, tokens and replays -----------------------------------------------------------
 
 
 async def list_deliveries(reader: Reader, where: DeliveryFilter, request: PageRequest) -> Page[Delivery]:
@@ -231,6 +234,15 @@ async def list_tokens(store: TokenStore, by: Principal, request: PageRequest) ->
     )
 
 
+async def list_replays(replays: ReplayStore, account_id: AccountId | None, request: PageRequest) -> Page[Replay]:
+    return await _page(
+        request,
+        lambda after, limit: replays.replays(account_id=account_id, after=after, limit=limit),
+        lambda: replays.count_replays(account_id=account_id),
+        lambda replay: Position(at=replay.created_at, id=replay.id),
+    )
+
+
 # --- events and calls ------------------------------------------------------------------------------
 
 
@@ -246,11 +258,21 @@ class TraceLine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LaterLine:
+    """A webhook that the event was sent to later, by a replay, and the delivery (None: the log is no longer kept)."""
+
+    replayed: Replayed
+    webhook: Webhook | None
+    delivery: Delivery | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EventReport:
-    """What was received, and for every webhook of the account why it was delivered to it or not."""
+    """What was received, for every webhook of the account why it was delivered to it or not, and what replays did."""
 
     event: StoredEvent
     trace: Sequence[TraceLine]
+    later: Sequence[LaterLine] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -284,7 +306,9 @@ async def call_report(reader: Reader, account_id: AccountId, call_id: str) -> Ca
 
 
 async def _reports(reader: Reader, events: Sequence[StoredEvent]) -> list[EventReport]:
-    webhooks = await reader.webhooks_by_id({webhook_id for event in events for webhook_id, _ in event.trace})
+    named = {webhook_id for event in events for webhook_id, _ in event.trace}
+    named |= {later.webhook_id for event in events for later in event.replayed}
+    webhooks = await reader.webhooks_by_id(named)
     deliveries = await reader.deliveries_of_events(events)
 
     reports = []
@@ -295,11 +319,15 @@ async def _reports(reader: Reader, events: Sequence[StoredEvent]) -> list[EventR
                 webhook_id=webhook_id,
                 verdict=verdict,
                 webhook=webhooks.get(webhook_id),
-                delivery=by_webhook.get(webhook_id),
+                delivery=by_webhook.get(webhook_id) if verdict is Verdict.MATCHED else None,
             )
             for webhook_id, verdict in event.trace
         ]
-        reports.append(EventReport(event=event, trace=trace))
+        later = [
+            LaterLine(replayed=each, webhook=webhooks.get(each.webhook_id), delivery=by_webhook.get(each.webhook_id))
+            for each in event.replayed
+        ]
+        reports.append(EventReport(event=event, trace=trace, later=later))
     return reports
 
 

@@ -181,7 +181,7 @@ class Recorder:
                 self._lanes.forget(result.claim)
             if isinstance(result.next, End):
                 self._metrics.deliveries.labels(result.next.status.value).inc()
-                if self._announced is not None and is_announced(result.next):
+                if self._announced is not None and is_announced(result.next, result.claim.trigger):
                     self._announced()
             if result.attempt is not None:
                 await self._health.mind(result.claim.webhook_id, result.attempt, result.next)

@@ -90,7 +90,11 @@ class RetryPoller:
         return not claimed.drained and allowed == limit
 
     def _ration(self, due: Due) -> Ration | None:
-        limits = (self._lanes.ration(due), self._circuits.probes_wanted(due.webhook_id))
+        places = self._lanes.ration(due)
+        if due.is_manual:
+            # Somebody waits for what was asked for, and no open circuit keeps it back: only the room in memory does.
+            return None if places is None else Ration(places=places, until=self._circuits.look_again_at())
+        limits = (places, self._circuits.probes_wanted(due.webhook_id))
         places = min((limit for limit in limits if limit is not None), default=None)
         return None if places is None else Ration(places=places, until=self._circuits.put_off_until(due.webhook_id))
 

@@ -16,7 +16,7 @@ from typing import Final
 
 from router.domain.errors import DependencyUnavailable
 from router.domain.principal import Principal
-from router.domain.token import Denial, Token, TokenId, admit, read_token
+from router.domain.token import Denial, Token, TokenId, admit, read_token, standing
 from router.ports import TokenStore
 
 FRESH_SECONDS: Final = 0.5
@@ -57,9 +57,17 @@ class TokenBook:
             return Denial.UNKNOWN
         stored = await self._find(written.id)
 
-        found = admit(written, stored, self._now())
+        return self._noted(written.id, admit(written, stored, self._now()))
+
+    async def holder(self, token_id: TokenId) -> Principal | Denial:
+        """Who has a token that was shown before. Raises DependencyUnavailable where the store does not say."""
+        stored = await self._find(token_id)
+
+        return self._noted(token_id, standing(stored, self._now()))
+
+    def _noted(self, token_id: TokenId, found: Principal | Denial) -> Principal | Denial:
         if isinstance(found, Principal):
-            self._uses[written.id] = self._now()
+            self._uses[token_id] = self._now()
         return found
 
     async def _find(self, token_id: TokenId) -> Token | None:

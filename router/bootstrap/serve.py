@@ -18,6 +18,7 @@ from router import __version__
 from router.adapters import systemd
 from router.adapters.rabbitmq.publisher import OccasionalPublisher
 from router.application.progress import Progress
+from router.application.sessions import Sessions
 from router.application.token_book import TokenBook
 from router.application.upkeep import Housekeeping
 from router.bootstrap import convert
@@ -32,6 +33,7 @@ from router.telemetry.log import configure_logging
 from router.telemetry.metrics import Metrics
 from router.web.api.auth import Access
 from router.web.app import build_app
+from router.web.console.mount import ConsoleSettings
 from router.web.server import WebServer
 
 log = structlog.get_logger("router.serve")
@@ -165,10 +167,12 @@ class _Daemon:
         return all(self._readiness.checks().values())
 
     def _web_server(self, store: Store, book: TokenBook) -> WebServer:
-        api = self._settings.api
+        api, access = self._settings.api, self._access()
         app = build_app(
             reader=store.reader,
             registry=store.registry,
+            replays=store.replays,
+            replay_rate=self._settings.replay.per_second,
             tokens=store.tokens,
             audit=store.audit,
             publisher=OccasionalPublisher(convert.broker(self._settings)),
@@ -178,8 +182,10 @@ class _Daemon:
             rotation_overlap=convert.rotation_overlap(self._settings),
             country=self._settings.numbers.default_country,
             egress=convert.egress_policy(self._settings),
-            access=self._access(),
+            access=access,
             book=book,
+            sessions=Sessions(store.sessions, book, access.admin_digest, store.now, secrets.token_bytes),
+            console=ConsoleSettings(public_url=api.public_url, time_zone=self._settings.console.time_zone),
             checks=self._readiness.checks,
             metrics=self._metrics.registry,
             observe=self._observe,

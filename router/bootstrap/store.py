@@ -22,13 +22,25 @@ from router.adapters.mongo.keys import KeyRecords
 from router.adapters.mongo.privacy import MongoPrivacy
 from router.adapters.mongo.reader import MongoReader
 from router.adapters.mongo.registry import MongoRegistry
+from router.adapters.mongo.replays import MongoReplays
 from router.adapters.mongo.resilience import Persistent, StoreHealth
 from router.adapters.mongo.secrets import MongoSecrets
+from router.adapters.mongo.sessions import MongoSessions
 from router.adapters.mongo.tokens import MongoTokens
 from router.adapters.vault import read_key_ring
 from router.bootstrap import convert
 from router.domain.errors import DependencyUnavailable
-from router.ports import NO_KEYS, AuditLog, PrivacyStore, Reader, Registry, TokenStore, Vault
+from router.ports import (
+    NO_KEYS,
+    AuditLog,
+    PrivacyStore,
+    Reader,
+    Registry,
+    ReplayStore,
+    SessionStore,
+    TokenStore,
+    Vault,
+)
 from router.settings import EMBEDDED, Settings
 
 log = structlog.get_logger("router.store")
@@ -51,10 +63,12 @@ class Store:
     persistently: Persistent
     reader: Reader
     registry: Registry
+    replays: ReplayStore
     vault: Vault
     keys: KeyRecords
     secret_store: MongoSecrets
     tokens: TokenStore
+    sessions: SessionStore
     audit: AuditLog
     privacy: PrivacyStore
 
@@ -114,10 +128,12 @@ async def _store(database: Database, url: str, settings: Settings, vault: Vault)
         persistently=persistently,
         reader=MongoReader(database, settings.numbers.default_country, vault),
         registry=MongoRegistry(database, vault),
+        replays=MongoReplays(database, convert.retention(settings)),
         vault=vault,
         keys=KeyRecords(database, vault),
         secret_store=MongoSecrets(database, vault, persistently),
         tokens=MongoTokens(database),
+        sessions=MongoSessions(database),
         privacy=MongoPrivacy(database, settings.numbers.default_country, convert.retention(settings).log),
         audit=MongoAuditTrail(database, convert.audit_retention(settings)),
     )

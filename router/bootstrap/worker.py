@@ -17,6 +17,7 @@ from router.adapters.mongo.dead_letters import MongoDeadLetters
 from router.adapters.mongo.definitions import MongoDefinitions
 from router.adapters.mongo.deliveries import MongoDeliveries
 from router.adapters.mongo.outbox import MongoOutbox
+from router.adapters.mongo.replay_queue import MongoReplayQueue
 from router.adapters.mongo.secrets import FirstSight
 from router.adapters.mongo.upkeep import MongoUpkeep
 from router.adapters.rabbitmq.announcements import RabbitAnnouncements
@@ -33,6 +34,7 @@ from router.application.ingest import Ingest
 from router.application.lanes import Lanes
 from router.application.progress import Line
 from router.application.record import Recorder
+from router.application.replayer import Replayer
 from router.application.retries import LeaseKeeper, RetryPoller
 from router.application.timers import Timers
 from router.application.upkeep import BACKLOG_SECONDS, BacklogGauges, Chore, Housekeeping
@@ -132,6 +134,14 @@ class Worker:
             budget=budget,
             is_steady=lambda: store.persistently.health.is_steady,
         )
+        self.replayer = Replayer(
+            queue=_replay_queue(settings, store, owner),
+            book=self.book,
+            definitions=definitions,
+            clock=store.clock,
+            metrics=metrics,
+            may_release=lambda: not (self._brake.is_on or budget.is_tight) and store.persistently.health.is_steady,
+        )
         self.keeper = LeaseKeeper(self.deliveries, self.lanes)
         self.clocks = ClockKeeper(
             MongoPublisherClocks(store.database, store.persistently),
@@ -139,7 +149,7 @@ class Worker:
             measured=self.source.measured,
             recall=self.source.recall,
         )
-        self.housekeeping = _housekeeping(store, metrics, self.clocks)
+        self.housekeeping = _housekeeping(store, metrics, self.clocks, self.replayer)
         if os.environ.get("WEBHOOK_ROUTER_KILLPOINT"):
             # Tests of faults alone; nobody else pays for the import.
             import_module("router.bootstrap.killpoints").arm(self)
@@ -152,7 +162,7 @@ class Worker:
         supervisor.start([self.follower, self.housekeeping, self.first_sight])
         await self.follower.loaded.wait()
         parts: list[Service] = [self.recorder, self.timers, self.deliverer, self.keeper, self.poller, self.ingest]
-        supervisor.start(parts)
+        supervisor.start([*parts, self.replayer])
         if self.announcer is not None:
             supervisor.start([self.announcer])
         await self.clocks.load()
@@ -166,6 +176,7 @@ class Worker:
             await supervisor.ended(self.ingest)
 
         async def finish_attempts() -> None:
+            self.replayer.stop()
             self.poller.stop()
             self.timers.stop()
             self.deliverer.stop()
@@ -183,6 +194,7 @@ class Worker:
 
         async def give_back() -> None:
             self.keeper.stop()
+            await supervisor.ended(self.replayer)
             # A claim that was under way when the stop came is ours as soon as the store has it: it is given back too.
             await supervisor.ended(self.poller)
             await self.deliveries.release(self.lanes.all_held())
@@ -222,6 +234,7 @@ class Worker:
             ),
             Line(name="results", has_work=lambda: self.recorder.unrecorded > 0, done=lambda: self.recorder.recorded),
             Line(name="retries", has_work=lambda: True, done=lambda: self.poller.rounds),
+            Line(name="replays", has_work=lambda: True, done=lambda: self.replayer.rounds),
             Line(
                 name="housekeeping",
                 has_work=lambda: not self.housekeeping.is_doing_a_chore,
@@ -297,11 +310,17 @@ def _sender(settings: Settings, store: Store, metrics: Metrics) -> HttpSender:
     )
 
 
-def _housekeeping(store: Store, metrics: Metrics, clocks: ClockKeeper) -> Housekeeping:
+def _replay_queue(settings: Settings, store: Store, owner: str) -> MongoReplayQueue:
+    keep = convert.retention(settings).log
+    return MongoReplayQueue(store.database, store.persistently, store.clock, keep, owner)
+
+
+def _housekeeping(store: Store, metrics: Metrics, clocks: ClockKeeper, replayer: Replayer) -> Housekeeping:
     upkeep = MongoUpkeep(store.database, store.persistently)
     gauges = BacklogGauges(upkeep, store.clock, metrics)
     chores = [
         Chore(every_seconds=KEEP_SECONDS, action=clocks.keep),
         Chore(every_seconds=BACKLOG_SECONDS, action=gauges.refresh),
+        Chore(every_seconds=BACKLOG_SECONDS, action=replayer.gauge),
     ]
     return Housekeeping(store.clock, store.pulse, upkeep, chores)

@@ -12,9 +12,12 @@ from router.cli.dead_letters import dead_letters
 from router.cli.deliveries import deliveries
 from router.cli.events import events
 from router.cli.privacy import privacy
+from router.cli.replays import replays
 from router.cli.sealing import secrets
+from router.cli.search import search_
 from router.cli.service import check_config, completion, demo, openapi, serve
 from router.cli.session import Session
+from router.cli.testing import send_test
 from router.cli.tokens import tokens
 from router.cli.webhooks import webhooks
 
@@ -40,7 +43,9 @@ for command in (
     accounts,
     webhooks,
     deliveries,
+    replays,
     dead_letters,
+    search_,
     events,
     tokens,
     secrets,
@@ -50,3 +55,4 @@ for command in (
     completion,
 ):
     cli.add_command(command)
+webhooks.add_command(send_test)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -13,15 +12,13 @@ from router.application import queries
 from router.application.queries import PageRequest
 from router.cli import output, views
 from router.cli.base import CommandFailedError, Group
+from router.cli.filters import delivery_filter, filter_options
 from router.cli.listing import Listing, paging_options, print_pages
-from router.cli.options import EVENT_TYPES, STATUSES, json_option, parse_moment
+from router.cli.options import json_option
+from router.cli.replaying import replay_deliveries
 from router.cli.session import Session, Store, auditor
 from router.domain.audit import AuditAction
-from router.domain.delivery import Attempt, Delivery, DeliveryId, DeliveryStatus
-from router.domain.event import AccountId, EventType
-from router.domain.numbers import search_prefix
-from router.domain.webhook import WebhookId
-from router.ports import DeliveryFilter
+from router.domain.delivery import Attempt, Delivery, DeliveryId
 
 if TYPE_CHECKING:
     from router.settings import Settings
@@ -29,7 +26,7 @@ if TYPE_CHECKING:
 
 @click.group("deliveries", cls=Group)
 def deliveries() -> None:
-    """Look up what was sent, and how it went."""
+    """Look up what was sent, how it went, and send it again."""
 
 
 # --- list ------------------------------------------------------------------------------------------
@@ -41,37 +38,12 @@ def deliveries() -> None:
     "webhook-router deliveries list --number '06 39 98 11 22'",
     "webhook-router deliveries list --call c-7f3e0b5a --json",
 )
-@click.option("--account", metavar="ID", help="Of this account.")
-@click.option("--webhook", metavar="ID", help="To this webhook.")
-@click.option("--event-type", type=EVENT_TYPES, help="Of events of this kind.")
-@click.option("--status", type=STATUSES, help="In this status.")
-@click.option("--event", metavar="ID", help="Of the event with this id.")
-@click.option("--call", metavar="ID", help="Of events of this conversation.")
-@click.option("--user", metavar="ID", help="Of events of this user.")
-@click.option("--number", metavar="NUMBER", help="With this phone number, or one that ends with these digits.")
-@click.option(
-    "--from", "from_", callback=parse_moment, metavar="TIME", help="Received then or later: a time, a day, or 2h."
-)
-@click.option("--to", callback=parse_moment, metavar="TIME", help="Received before then.")
+@filter_options
 @paging_options
 @json_option
 @click.pass_obj
 def list_(
-    session: Session,
-    /,
-    *,
-    account: str | None,
-    webhook: str | None,
-    event_type: str | None,
-    status: str | None,
-    event: str | None,
-    call: str | None,
-    user: str | None,
-    number: str | None,
-    from_: datetime | None,
-    to: datetime | None,
-    as_json: bool,
-    **paging: Any,
+    session: Session, /, *, as_json: bool, limit: int, cursor: str | None, everything: bool, **options: Any
 ) -> None:
     """List deliveries, the newest first.
 
@@ -79,21 +51,10 @@ def list_(
     """
 
     async def fetch(store: Store, request: PageRequest, settings: Settings) -> queries.Page[Delivery]:
-        where = DeliveryFilter(
-            account_id=AccountId(account) if account is not None else None,
-            webhook_id=WebhookId(webhook) if webhook is not None else None,
-            event_type=EventType(event_type) if event_type is not None else None,
-            status=DeliveryStatus(status) if status is not None else None,
-            event_id=event,
-            call_id=call,
-            user_id=user,
-            number_prefix=_number_prefix(number, settings),
-            from_=from_,
-            to=to,
-        )
+        where = delivery_filter(settings.numbers.default_country, **options)
         return await queries.list_deliveries(store.reader, where, request)
 
-    print_pages(session, fetch, _listing(as_json=as_json), **paging)
+    print_pages(session, fetch, _listing(as_json=as_json), limit=limit, cursor=cursor, everything=everything)
 
 
 def _listing(*, as_json: bool) -> Listing[Delivery]:
@@ -116,15 +77,6 @@ def _listing(*, as_json: bool) -> Listing[Delivery]:
         as_json=as_json,
         when_empty="No delivery matches.",
     )
-
-
-def _number_prefix(number: str | None, settings: Settings) -> str | None:
-    if number is None:
-        return None
-    try:
-        return search_prefix(number, settings.numbers.default_country)
-    except ValueError as error:
-        raise click.UsageError(f"--number: must be {error}", click.get_current_context(silent=True)) from None
 
 
 def _row(found: Delivery) -> output.Row:
@@ -239,3 +191,6 @@ def _attempt_row(attempt: Attempt) -> output.Row:
     body = (attempt.response_body or "") + ("…" if attempt.response_truncated else "")
     values = (attempt.number, attempt.trigger, attempt.started_at, attempt.duration_ms, _answer(attempt), body)
     return [output.shown(value) for value in values]
+
+
+deliveries.add_command(replay_deliveries)

@@ -10,10 +10,10 @@ import click
 
 from router.application import manage
 from router.application.manage import Published, Route
+from router.application.samples import sample_event
 from router.cli import output
 from router.cli.base import Group
 from router.cli.options import EVENT_TYPES, json_option, usage_error
-from router.cli.samples import sample_event
 from router.cli.session import Session, Store, auditor
 from router.domain.errors import InvalidInput
 from router.domain.event import EventType

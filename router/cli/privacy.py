@@ -24,7 +24,7 @@ from router.domain.errors import InvalidInput
 from router.domain.event import AccountId
 from router.domain.lease import LEASE
 from router.domain.subject import Subject, subject_of
-from router.ports import Erased, RestrictedWebhook, StoredDeadLetter
+from router.ports import Erased, Replay, RestrictedWebhook, StoredDeadLetter
 
 if TYPE_CHECKING:
     from router.settings import Settings
@@ -109,6 +109,8 @@ def _line(item: Exported) -> dict[str, Any]:
             return {"kind": "dead_letter", **views.dead_letter_with_body(item)}
         case RestrictedWebhook():
             return {"kind": "webhook", "id": item.id, "account_id": item.account_id, "name": item.name}
+        case Replay():
+            return {"kind": "replay", **views.replay(item)}
 
 
 # --- erase -----------------------------------------------------------------------------------------
@@ -134,7 +136,7 @@ def erase(session: Session, /, *, number: str, account: str | None, dry_run: boo
     async def work(store: Store, settings: Settings) -> tuple[Holdings, Erased]:
         subject, holdings = await _find(store, settings, number, account)
         output.note(_summary(holdings))
-        if dry_run or not (holdings.mentions or holdings.dead_letters):
+        if dry_run or not (holdings.mentions or holdings.dead_letters or holdings.replays):
             return holdings, Erased()
         _confirm(needed=not yes)
         if settings.log.hash_key is None:
@@ -172,13 +174,15 @@ def _counts(holdings: Holdings) -> dict[str, int]:
         "deliveries": holdings.deliveries,
         "dead_letters": len(holdings.dead_letters),
         "webhooks": len(holdings.webhooks),
+        "replays": len(holdings.replays),
     }
 
 
 def _summary(holdings: Holdings) -> str:
     counts = _counts(holdings)
     return (
-        f"Found in {counts['events']} events, {counts['deliveries']} deliveries, {counts['dead_letters']} dead letters."
+        f"Found in {counts['events']} events, {counts['deliveries']} deliveries, "
+        f"{counts['dead_letters']} dead letters, {counts['replays']} filters of replays."
     )
 
 

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
 from router.application.audit import Auditor
 from router.domain.egress import EgressPolicy
-from router.ports import AuditLog, PrivacyStore, Publisher, Reader, Registry, SecretStore, TokenStore
+from router.domain.principal import Principal, Scope
+from router.ports import AuditLog, PrivacyStore, Publisher, Reader, Registry, ReplayStore, SecretStore, TokenStore
 
 if TYPE_CHECKING:
     from router.settings import Settings
@@ -41,6 +42,9 @@ class Store(Protocol):
     def registry(self) -> Registry: ...
 
     @property
+    def replays(self) -> ReplayStore: ...
+
+    @property
     def secret_store(self) -> SecretStore: ...
 
     @property
@@ -55,13 +59,18 @@ class Store(Protocol):
     def now(self) -> datetime: ...
 
 
-def auditor(store: Store) -> Auditor:
-    """Writes down what a command does, in the name of the user of the operating system."""
+def principal() -> Principal:
+    """The user of the operating system, who may do everything."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):  # a container's user without an entry
         user = str(os.getuid())
-    return Auditor(trail=store.audit, actor=f"cli:{user}", now=store.now)
+    return Principal(name=f"cli:{user}", scopes=frozenset(Scope))
+
+
+def auditor(store: Store) -> Auditor:
+    """Writes down what a command does, in the name of the user of the operating system."""
+    return Auditor(trail=store.audit, actor=principal().name, now=store.now)
 
 
 def hash_of_number(settings: Settings, number: str) -> str:

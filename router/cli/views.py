@@ -11,9 +11,11 @@ import json
 from typing import Any
 
 from router.application.queries import EventReport, WebhookReport
+from router.application.replay import ReplayPlan
+from router.application.search import SearchReport
 from router.domain.delivery import Delivery
 from router.domain.token import Token
-from router.ports import AuditRecord, StoredAccount, StoredDeadLetter
+from router.ports import AuditRecord, Replay, StoredAccount, StoredDeadLetter
 
 View = dict[str, Any]
 
@@ -42,6 +44,18 @@ def delivery_with_payload(found: Delivery, payload: bytes | None) -> View:
     return _plain(delivery_detail(found, payload))
 
 
+def replay(found: Replay) -> View:
+    from router.web.api.replay_objects import replay_object
+
+    return _plain(replay_object(found))
+
+
+def replay_preview(plan: ReplayPlan) -> View:
+    from router.web.api.replay_objects import preview_object
+
+    return _plain(preview_object(plan))
+
+
 def event(report: EventReport) -> View:
     from router.web.api.views import event_object
 
@@ -58,6 +72,12 @@ def dead_letter_with_body(found: StoredDeadLetter) -> View:
     from router.web.api.views import dead_letter_detail
 
     return _plain(dead_letter_detail(found))
+
+
+def search(report: SearchReport) -> View:
+    from router.web.api.overview import search_object
+
+    return _plain(search_object(report))
 
 
 def audit_record(found: AuditRecord) -> View:

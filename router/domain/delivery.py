@@ -82,7 +82,8 @@ class Claim:
     """A pending delivery that this worker holds the lease of, with all that an attempt needs.
 
     `fence` is the number of the lease: a result counts only while the store still has it. `not_after` is
-    when a `call` is too old to be sent, on the store's clock.
+    when a `call` is too old to be sent, on the store's clock. A replay counts its schedule anew, after
+    `attempts_before`.
     """
 
     delivery_id: DeliveryId
@@ -96,6 +97,14 @@ class Claim:
     attempt_count: int
     not_after: datetime | None
     payload: bytes
+    trigger: Trigger = Trigger.SCHEDULE
+    attempts_before: int = 0
+
+    @property
+    def is_manual(self) -> bool:
+        """Whether somebody asked for it: then no pause, suspension or age keeps it back, and it proves nothing against
+        the webhook."""
+        return self.trigger is not Trigger.SCHEDULE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

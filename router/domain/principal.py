@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
 from router.domain.event import AccountId
 
@@ -32,3 +33,7 @@ class Principal:
 
     def sees(self, account_id: str) -> bool:
         return self.account_id is None or self.account_id == account_id
+
+
+ADMIN: Final = Principal(name="admin_token", scopes=frozenset({Scope.ADMIN}))
+"""Whoever has `api.admin_token`."""

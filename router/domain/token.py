@@ -117,6 +117,13 @@ def admit(written: WrittenToken, stored: Token | None, now: datetime) -> Princip
     kept = stored.digest if stored is not None else digest("")
     if not compare_digest(kept, digest(written.secret)) or stored is None:
         return Denial.UNKNOWN
+    return standing(stored, now)
+
+
+def standing(stored: Token | None, now: datetime) -> Principal | Denial:
+    """For whom a token counts, of which nobody has to show the secret now."""
+    if stored is None:
+        return Denial.UNKNOWN
     if stored.revoked_at is not None:
         return Denial.REVOKED
     if stored.expires_at is not None and stored.expires_at <= now:

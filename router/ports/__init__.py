@@ -34,6 +34,18 @@ from router.ports.managing import (
     Publisher,
     Registry,
 )
+from router.ports.overview import (
+    MAX_ACCOUNTS_TRIED,
+    MAX_AGED_PENDING,
+    MAX_BUCKETS,
+    MAX_COUNTED_PENDING,
+    DeliveryBucket,
+    FoundEvent,
+    LetterCount,
+    Overview,
+    Pending,
+    StoredDeadLetter,
+)
 from router.ports.privacy import Erased, Mention, PrivacyStore, RestrictedWebhook
 from router.ports.reading import (
     UNDATED,
@@ -41,15 +53,21 @@ from router.ports.reading import (
     DeliveryFilter,
     Position,
     Reader,
+    Replayed,
     StoredAccount,
-    StoredDeadLetter,
     StoredEvent,
 )
+from router.ports.replaying import Candidate, MissedEvent, Replay, ReplayQueue, ReplayStore, Turn
 from router.ports.sealing import NO_KEYS, Place, Resealing, SecretCounts, SecretStore, Vault
+from router.ports.sessions import SessionStore
 from router.ports.tokens import TokenStore
 
 __all__ = [
     "EXCHANGE_HEADER",
+    "MAX_ACCOUNTS_TRIED",
+    "MAX_AGED_PENDING",
+    "MAX_BUCKETS",
+    "MAX_COUNTED_PENDING",
     "NO_KEYS",
     "ROUTING_KEY_HEADER",
     "UNDATED",
@@ -61,6 +79,7 @@ __all__ = [
     "AuditRecord",
     "AuditTrail",
     "Backlog",
+    "Candidate",
     "Claimed",
     "Clock",
     "DeadLetter",
@@ -68,17 +87,23 @@ __all__ = [
     "DefinitionChange",
     "DefinitionSnapshot",
     "DefinitionStore",
+    "DeliveryBucket",
     "DeliveryCounts",
     "DeliveryFilter",
     "DeliveryStore",
     "Due",
     "Erased",
     "Forgotten",
+    "FoundEvent",
     "Intake",
+    "LetterCount",
     "Mention",
     "MessageProperties",
+    "MissedEvent",
     "Outbox",
     "OutgoingRequest",
+    "Overview",
+    "Pending",
     "Place",
     "PlannedDelivery",
     "PlannedEvent",
@@ -91,6 +116,10 @@ __all__ = [
     "RawMessage",
     "Reader",
     "Registry",
+    "Replay",
+    "ReplayQueue",
+    "ReplayStore",
+    "Replayed",
     "Resealing",
     "Rest",
     "RestrictedWebhook",
@@ -98,11 +127,13 @@ __all__ = [
     "SecretCounts",
     "SecretStore",
     "Sender",
+    "SessionStore",
     "Source",
     "StoredAccount",
     "StoredDeadLetter",
     "StoredEvent",
     "TokenStore",
+    "Turn",
     "Upkeep",
     "Vault",
 ]

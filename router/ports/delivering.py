@@ -199,6 +199,7 @@ class Due:
     webhook_id: WebhookId
     account_id: AccountId
     event_type: EventType
+    is_manual: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,8 +9,10 @@ from typing import Protocol
 
 from router.domain.delivery import DeliveryId
 from router.domain.event import AccountId, EventKey
+from router.domain.replay import ReplayId
 from router.domain.subject import Subject
 from router.domain.webhook import WebhookId
+from router.ports.replaying import Replay
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,8 +60,14 @@ class PrivacyStore(Protocol):
 
     def restrictions(self, subject: Subject, account_id: AccountId | None) -> AsyncIterator[RestrictedWebhook]: ...
 
+    def replays(self, subject: Subject, account_id: AccountId | None) -> AsyncIterator[Replay]:
+        """Bulk replays whose filter looks for the number, or for its last digits."""
+
     async def erase_event(self, mention: Mention, at: datetime) -> Erased:
         """Take numbers and answers out of the deliveries, then payload and number out of the event. Deliveries that
         were pending end."""
 
     async def erase_dead_letter(self, letter_id: str) -> None: ...
+
+    async def erase_replay(self, replay_id: ReplayId, at: datetime) -> None:
+        """Take the number out of a replay's filter. One that runs is cancelled: it would go through everything."""

@@ -11,7 +11,7 @@ from router.domain.delivery import Delivery, DeliveryId, DeliveryStatus
 from router.domain.event import AccountId, EventKey, EventType
 from router.domain.matching import Verdict
 from router.domain.webhook import Webhook, WebhookId
-from router.ports.delivering import RawMessage
+from router.ports.overview import Overview, StoredDeadLetter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,8 +56,19 @@ class DeliveryCounts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Replayed:
+    """An event that matched nothing was sent to a webhook later, by a replay."""
+
+    webhook_id: WebhookId
+    at: datetime
+    replay_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StoredEvent:
-    """An event with its trace as it was decided on reception. `payload` is None once its retention is over."""
+    """An event with its trace as it was decided on reception. `payload` is None once its retention is over.
+
+    `replayed` are webhooks that it went to although the trace says that it matched none."""
 
     key: EventKey
     account_id: AccountId
@@ -75,24 +86,13 @@ class StoredEvent:
     trace: Sequence[tuple[WebhookId, Verdict]]
     trace_truncated: bool
     payload: bytes | None
+    replayed: Sequence[Replayed] = ()
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StoredDeadLetter:
-    """A dead letter as listed; `raw` only where one was asked for. `head` is the beginning of the body, as text."""
-
-    id: str
-    received_at: datetime
-    source: str
-    exchange: str
-    routing_key: str
-    reason: str
-    detail: str
-    size: int
-    content_type: str | None
-    head: str
-    requeued_at: datetime | None = None
-    raw: RawMessage | None = None
+    @property
+    def went_to(self) -> Sequence[WebhookId]:
+        """The webhooks that there are deliveries to, each once."""
+        matched = [webhook_id for webhook_id, verdict in self.trace if verdict is Verdict.MATCHED]
+        return list(dict.fromkeys([*matched, *(later.webhook_id for later in self.replayed)]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +108,7 @@ class StoredAccount:
         return "on" if self.webhooks_enabled else "off"
 
 
-class Reader(Protocol):
+class Reader(Overview, Protocol):
     """What people look up. Every method answers from an index; none of them can change anything."""
 
     async def account(self, account_id: AccountId) -> StoredAccount | None: ...
@@ -142,7 +142,7 @@ class Reader(Protocol):
         """In the order of reception."""
 
     async def deliveries_of_events(self, events: Sequence[StoredEvent]) -> Mapping[EventKey, Sequence[Delivery]]:
-        """The deliveries that each event led to, in the order of its trace; every event has an entry."""
+        """The deliveries that each event led to, in the order of its trace and of replays; each event has an entry."""
 
     async def dead_letters(self, *, after: Position | None, limit: int) -> Sequence[StoredDeadLetter]: ...
 

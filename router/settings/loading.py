@@ -21,6 +21,7 @@ from router.settings.schema import KeyPath, dotted
 from router.settings.sections import (
     AmqpSettings,
     ApiSettings,
+    ConsoleSettings,
     DataDir,
     DeliverySettings,
     EgressSettings,
@@ -28,6 +29,7 @@ from router.settings.sections import (
     LogSettings,
     MongoSettings,
     NumbersSettings,
+    ReplaySettings,
     RetentionSettings,
     SecretsSettings,
     SigningSettings,
@@ -60,8 +62,12 @@ class Settings(BaseSettings):
     """Folder for what the program keeps on disk, such as the data of the embedded store."""
     api: ApiSettings = ApiSettings()
     """The HTTP API and the console."""
+    console: ConsoleSettings = ConsoleSettings()
+    """The pages for people."""
     egress: EgressSettings = EgressSettings()
     """Which addresses webhooks may be sent to."""
+    replay: ReplaySettings = ReplaySettings()
+    """How fast what failed is sent again."""
     signing: SigningSettings = SigningSettings()
     """How requests are signed."""
     delivery: DeliverySettings = DeliverySettings()

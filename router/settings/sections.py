@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, model_validator
 
+from router.domain.replay import MAX_PER_SECOND, MIN_PER_SECOND
 from router.domain.signing import MAX_OVERLAP
 from router.settings.ports import DEFAULT_DENY_PORTS
 from router.settings.values import (
@@ -25,6 +26,8 @@ from router.settings.values import (
     NetworkText,
     Port,
     ProxyUrl,
+    PublicUrl,
+    TimeZone,
     Token,
 )
 
@@ -76,8 +79,17 @@ class ApiSettings(Section):
     """Requests per second, 1 to 100000, of one token and of one client address."""
     rate_limit_burst: Annotated[int, Field(ge=10, le=1_000_000), NUMBER] = 2_000
     """Requests at once, 10 to 1000000, of one token and of one client address."""
+    public_url: Annotated[PublicUrl | None, NONE_WORD] = None
+    """Where browsers reach the console: http:// or https://, a host, a port if there is one, no path; `none`."""
     trusted_proxies: Annotated[tuple[NetworkText, ...], Field(max_length=100)] = ()
     """Networks of proxies whose X-Forwarded-For counts: `10.0.0.0/8`, `fd00::/8`."""
+
+
+class ConsoleSettings(Section):
+    """`console`: the pages for people."""
+
+    time_zone: TimeZone = "Europe/Paris"
+    """Zone of times in the console, from the IANA database: Europe/Paris, America/Martinique, UTC."""
 
 
 class EgressSettings(Section):
@@ -201,6 +213,13 @@ def expand_user(value: object) -> object:
 
 
 DataDir = Annotated[Path, BeforeValidator(expand_user)]
+
+
+class ReplaySettings(Section):
+    """`replay`: how fast what failed is sent again."""
+
+    per_second: Annotated[float, Field(ge=MIN_PER_SECOND, le=MAX_PER_SECOND), NUMBER] = 20.0
+    """Deliveries a second that a bulk replay makes due where it does not say, 0.1 to 100."""
 
 
 class SecretsSettings(Section):

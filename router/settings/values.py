@@ -16,7 +16,7 @@ from zoneinfo import ZoneInfo
 import phonenumbers
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
-from router.domain.egress import AllowRule, parse_allow_rule
+from router.domain.egress import DEFAULT_PORTS, AllowRule, parse_allow_rule
 from router.domain.fields import parse_path
 
 EMBEDDED: Final = "embedded"
@@ -165,9 +165,27 @@ def _read_network(value: object) -> IPv4Network | IPv6Network:
         raise ValueError("must be a network like 10.0.0.0/8 or fd00::/8, or an address") from None
 
 
+def _check_public_url(value: str) -> str:
+    """The origin as browsers write it in the header Origin."""
+    try:
+        parts = urlsplit(value.strip())
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise ValueError("is no URL that can be read") from None
+    if parts.scheme not in {"http", "https"}:
+        raise ValueError("must begin with http:// or https://")
+    if not value.isascii() or not host or parts.username is not None:
+        raise ValueError("must name a host in ASCII, and no user")
+    if port == 0 or parts.path not in {"", "/"} or parts.query or parts.fragment:
+        raise ValueError("must be a scheme and a host, with a port of 1 to 65535 or none, and without a path")
+    shown = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{shown}" + (f":{port}" if port not in {None, DEFAULT_PORTS[parts.scheme]} else "")
+
+
 Allow = Annotated[AllowRule, BeforeValidator(_read_allow_rule)]
 NameServer = Annotated[str, AfterValidator(_check_name_server)]
 NetworkText = Annotated[IPv4Network | IPv6Network, BeforeValidator(_read_network)]
+PublicUrl = Annotated[str, AfterValidator(_check_public_url)]
 Port = Annotated[int, Field(ge=0, le=MAX_PORT), NUMBER]
 
 

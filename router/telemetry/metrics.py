@@ -53,6 +53,8 @@ class Metrics:
         )
         self.egress_refusals = counter("egress_refusals", "Requests that the egress policy refused, by rule.", "rule")
         self.api_denied = counter("api_denied", "API requests that were not let in, by reason.", "reason")
+        self.replays = gauge("replays", "Bulk replays that are kept, by state: running, done, cancelled.", "state")
+        self.replayed = counter("replayed", "What bulk replays released, by kind: deliveries, missing.", "kind")
         self.webhooks = gauge("webhooks", "Webhook definitions in memory.")
         self.webhooks_suspended = gauge("webhooks_suspended", "Webhooks that are suspended.")
         self.consumer_alive = gauge("consumer_alive", "Whether the consumer of a source is subscribed.", "source")

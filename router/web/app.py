@@ -1,4 +1,4 @@
-"""The web application, put together: API, probes, metrics, and what every answer has in common."""
+"""The web application, put together: API, console, probes, metrics, and what every answer has in common."""
 
 from __future__ import annotations
 
@@ -9,17 +9,19 @@ from typing import Final
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
-from router.application.confinement import confined_audit, confined_reader, confined_registry
+from router.application.confinement import confined_audit, confined_reader, confined_registry, confined_replays
 from router.application.manage import Randomness
+from router.application.sessions import Sessions
 from router.application.token_book import TokenBook
 from router.domain.egress import EgressPolicy
 from router.domain.principal import Principal
-from router.ports import AuditLog, Publisher, Reader, Registry, TokenStore
+from router.ports import AuditLog, Publisher, Reader, Registry, ReplayStore, TokenStore
 from router.web.api.auth import Access, Doorkeeper
 from router.web.api.catalogue import ENDPOINTS
 from router.web.api.endpoints import Api
 from router.web.api.openapi import openapi_document
 from router.web.api.routes import JSON, add_endpoints
+from router.web.console.mount import Console, ConsoleSettings
 from router.web.encoding import encode
 from router.web.probes import Checks, add_probes
 from router.web.problems import COMMON_HEADERS, problems
@@ -31,6 +33,8 @@ def build_app(
     *,
     reader: Reader,
     registry: Registry,
+    replays: ReplayStore,
+    replay_rate: float,
     tokens: TokenStore,
     audit: AuditLog,
     publisher: Publisher,
@@ -42,28 +46,34 @@ def build_app(
     rotation_overlap: timedelta,
     access: Access,
     book: TokenBook,
+    sessions: Sessions,
+    console: ConsoleSettings,
     checks: Checks,
     metrics: CollectorRegistry,
     observe: Callable[[], None] = lambda: None,
     stalled: Callable[[], Sequence[str]] = tuple,
 ) -> web.Application:
-    """The application. `access` and `book` say who gets in. `country` is where numbers are dialled, `egress` where new
-    webhooks may lead.
+    """The application. `access` and `book` say who gets in, `sessions` who is in the console. `country` is where
+    numbers are dialled, `egress` where new webhooks may lead.
 
+    `replay_rate` is how many deliveries a second a bulk replay makes due where it does not say.
     `queue_of_source` says where a dead letter goes back to, `rotation_overlap` how long an old secret signs.
     `checks` is asked for readiness, `stalled` for liveness. `observe` brings the gauges of `metrics` up to date before
     they are read.
     """
-    app = web.Application(middlewares=[problems], client_max_size=MAX_BODY_BYTES)
+    doorkeeper = Doorkeeper(access, book)
+    pages = Console(console, doorkeeper, sessions, now)
+    app = web.Application(middlewares=[problems, pages.middleware], client_max_size=MAX_BODY_BYTES)
     app.on_response_prepare.append(_add_headers)
     add_probes(app, checks, metrics, observe, stalled)
-    doorkeeper = Doorkeeper(access, book)
     _add_openapi(app, doorkeeper)
 
     def api_for(principal: Principal) -> Api:
         return Api(
             reader=confined_reader(reader, principal),
             registry=confined_registry(registry, reader, principal),
+            replays=confined_replays(replays, reader, principal),
+            replay_rate=replay_rate,
             tokens=tokens,
             audit=confined_audit(audit, principal),
             publisher=publisher,
@@ -72,10 +82,12 @@ def build_app(
             egress=egress,
             now=now,
             randomness=randomness,
+            checks=checks,
             rotation_overlap=rotation_overlap,
         )
 
     add_endpoints(app, ENDPOINTS, api_for, doorkeeper)
+    pages.add_to(app, api_for, lambda principal: confined_audit(audit, principal))
     return app
 
 
@@ -90,4 +102,6 @@ def _add_openapi(app: web.Application, doorkeeper: Doorkeeper) -> None:
 
 
 async def _add_headers(_: web.Request, response: web.StreamResponse) -> None:
-    response.headers.update(COMMON_HEADERS)
+    # What never changes under its name says so itself.
+    caching = response.headers.get("Cache-Control", COMMON_HEADERS["Cache-Control"])
+    response.headers.update({**COMMON_HEADERS, "Cache-Control": caching})

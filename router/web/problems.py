@@ -100,28 +100,33 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
     """Turns whatever ends a request early into a problem document."""
     try:
         return await handler(request)
-    except ProblemError as problem:
-        return _response(problem)
-    except (Conflict, InvalidInput) as error:
-        return _response(_refusal(request, error))
-    except DependencyUnavailable as error:
-        log.warning("request_unanswered", path=_route(request), reason=str(error))
-        return _response(
-            ProblemError(503, f"{error}; try again later", headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
-        )
     except web.HTTPException as answer:
         return _from_aiohttp(request, answer)
     except Exception as error:
-        # The log says where, without the exception's text, which may quote what was asked for or read. The caller
-        # gets a sentence that says nothing about us.
-        log.error(
-            "request_failed",
-            method=request.method,
-            path=_route(request),
-            error=type(error).__name__,
-            where=place_of(error),
-        )
-        return _response(ProblemError(500, "the request could not be answered; the log of the router says why"))
+        return _response(problem_of(request, error))
+
+
+def problem_of(request: web.Request, error: Exception) -> ProblemError:
+    """What an exception is to whoever asked. Writes to the log where the fault is ours."""
+    match error:
+        case ProblemError():
+            return error
+        case Conflict() | InvalidInput():
+            return _refusal(request, error)
+        case DependencyUnavailable():
+            log.warning("request_unanswered", path=_route(request), reason=str(error))
+            return ProblemError(503, f"{error}; try again later", headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
+        case _:
+            # The log says where, without the exception's text, which may quote what was asked for or read. The caller
+            # gets a sentence that says nothing about us.
+            log.error(
+                "request_failed",
+                method=request.method,
+                path=_route(request),
+                error=type(error).__name__,
+                where=place_of(error),
+            )
+            return ProblemError(500, "the request could not be answered; the log of the router says why")
 
 
 def _refusal(request: web.Request, error: Conflict | InvalidInput) -> ProblemError:

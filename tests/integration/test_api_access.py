@@ -18,7 +18,7 @@ from router.domain.webhook import WebhookId
 from router.ports import StoredAccount
 from router.web.api.openapi import openapi_document
 from tests.support.api import Api, Surroundings, assert_problem
-from tests.support.samples import ACCOUNT, at, dead_letter, delivery, event, webhook
+from tests.support.samples import ACCOUNT, at, dead_letter, delivery, event, replay, webhook
 from tests.support.stored import StoredThings
 from tests.support.tokens import OwnToken, new_token, store_token
 
@@ -58,8 +58,18 @@ CASES: Final[Mapping[str, Case]] = {
     "POST /v1/webhooks/{id}/rotate-secret": Case(target="/v1/webhooks/wh_crm/rotate-secret", scope=Scope.MANAGE),
     "GET /v1/deliveries": Case(target="/v1/deliveries?account_id=1042", scope=Scope.READ),
     "GET /v1/deliveries/{id}": Case(target="/v1/deliveries/dlv_1", scope=Scope.READ),
+    "POST /v1/deliveries/{id}/replay": Case(target="/v1/deliveries/dlv_1/replay", scope=Scope.REPLAY, status=202),
+    "POST /v1/webhooks/{id}/test": Case(target="/v1/webhooks/wh_crm/test", scope=Scope.MANAGE, status=202),
+    "POST /v1/replays": Case(
+        target="/v1/replays", scope=Scope.REPLAY, status=202, json={"filter": {"account_id": "1042"}}
+    ),
+    "GET /v1/replays": Case(target="/v1/replays?account_id=1042", scope=Scope.REPLAY),
+    "GET /v1/replays/{id}": Case(target="/v1/replays/rpl_1", scope=Scope.REPLAY),
+    "POST /v1/replays/{id}/cancel": Case(target="/v1/replays/rpl_1/cancel", scope=Scope.REPLAY),
     "GET /v1/events/{id}": Case(target="/v1/events/evt-1?account_id=1042", scope=Scope.READ),
     "GET /v1/calls/{call_id}": Case(target="/v1/calls/call-1?account_id=1042", scope=Scope.READ),
+    "GET /v1/search": Case(target="/v1/search?q=call-1&account_id=1042", scope=Scope.READ),
+    "GET /v1/health": Case(target="/v1/health", scope=Scope.READ, own=404),
     "GET /v1/dead-letters": Case(target="/v1/dead-letters", scope=Scope.READ, own=404),
     "GET /v1/dead-letters/{id}": Case(target="/v1/dead-letters/dl_1", scope=Scope.READ, own=404),
     "POST /v1/dead-letters/{id}/requeue": Case(
@@ -113,6 +123,7 @@ async def world(api: Api, surroundings: Surroundings, stored: StoredThings) -> W
     stored.add_event(received)
     stored.add_delivery(delivery(received, id="dlv_1"), received.key)
     stored.add_dead_letter(dead_letter())
+    stored.add_replay(replay())
     return World(api, surroundings, stored, await store_token(surroundings.tokens, Scope.READ, account=ACCOUNT))
 
 
@@ -217,6 +228,7 @@ async def two_accounts(world: World) -> World:
     world.stored.add_webhook(webhook("wh_77", account_id=OTHER))
     world.stored.add_event(received)
     world.stored.add_delivery(delivery(received, "wh_77"), received.key)
+    world.stored.add_replay(replay("rpl_77", account_id=OTHER))
     return world
 
 
@@ -231,6 +243,8 @@ async def test_lists_are_narrowed_to_the_account(two_accounts: World) -> None:
         ("/v1/deliveries?call_id=call-1", [DELIVERY_77]),
         ("/v1/deliveries?webhook_id=wh_crm", []),
         ("/v1/deliveries?event_id=evt-1", []),
+        ("/v1/replays", ["rpl_77"]),
+        ("/v1/replays?account_id=77", ["rpl_77"]),
         ("/v1/tokens", [other.id]),
     ]:
         separator = "&" if "?" in target else "?"
@@ -269,6 +283,7 @@ async def test_answer_does_not_tell_anothers_object_from_none(two_accounts: Worl
         ("/v1/accounts/1042", "/v1/accounts/9"),
         ("/v1/webhooks?account_id=1042", "/v1/webhooks?account_id=9"),
         ("/v1/dead-letters/dl_1", "/v1/dead-letters/dl_none"),
+        ("/v1/replays/rpl_1", "/v1/replays/rpl_none"),
     ]:
         first, second = [await api.request("GET", target, headers=other.headers) for target in (anothers, nobodys)]
         assert (first.status, first.body) == (second.status, second.body), anothers

@@ -32,6 +32,7 @@ def _things(stored: StoredThings) -> None:
         event = samples.event(f"evt-{number}", matched=["wh_crm"], call_id="call-1", user_id="u-17")
         stored.add_event(event)
         stored.add_delivery(samples.delivery(event), event.key, ["22118993633"])
+    stored.add_replay(samples.replay())
     for number in range(2):
         stored.add_dead_letter(samples.dead_letter(f"dl_{number}"))
 

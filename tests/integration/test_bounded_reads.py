@@ -29,6 +29,9 @@ QUERIES = {
     ],
     "/v1/webhooks": ["", "?account_id=1042&include_total=true", "?state=active&include_total=true", "?event_type=call"],
     "/v1/dead-letters": ["", "?include_total=true"],
+    "/v1/search": [
+        *("?q=evt-1", "?q=+33639981122", "?q=dlv_1", "?q=dl_1", "?q=crm.example.com", "?q=evt-none&account_id=1042"),
+    ],
     "/v1/events/{id}": ["?account_id=1042"],
     "/v1/calls/{call_id}": ["?account_id=1042"],
 }

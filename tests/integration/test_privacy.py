@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -24,9 +25,9 @@ from router.domain.delivery import Delivery, DeliveryReason, DeliveryStatus
 from router.domain.event import AccountId
 from router.domain.numbers import search_key
 from router.domain.subject import subject_of
-from router.domain.webhook import TrackingNumberRestriction
-from router.ports import DeliveryFilter, Erased, RestrictedWebhook, StoredDeadLetter
-from tests.support.samples import NOON, at, dead_letter, delivery, event, webhook
+from router.domain.webhook import TrackingNumberRestriction, WebhookId
+from router.ports import DeliveryFilter, Erased, Replay, Replayed, RestrictedWebhook, StoredDeadLetter
+from tests.support.samples import NOON, at, dead_letter, delivery, event, replay, webhook
 from tests.support.stored import StoredThings
 
 CALLER, TRACKING, OTHER = "+33639981122", "+33199001234", "+33639985566"
@@ -85,6 +86,14 @@ def things(stored: StoredThings) -> StoredThings:
     stored.database["webhooks"].insert_one(webhook_document(webhook("wh_line", restriction=restriction), None))
     stored.database["webhooks"].insert_one(webhook_document(webhook("wh_crm"), None))
     return stored
+
+
+def asked(stored: StoredThings) -> None:
+    """Replays that look for the number, for its end, for another, and for none."""
+    for identity, prefix in (("whole", SUBJECT.search_key), ("end", SUBJECT.search_key[:4]), ("other", "6655")):
+        where = replace(replay().where, number_prefix=prefix)
+        stored.add_replay(replay(f"rpl_{identity}", where=where))
+    stored.add_replay(replay("rpl_none"))
 
 
 async def find(store: MongoPrivacy, account_id: str | None = None) -> Holdings:
@@ -166,6 +175,44 @@ async def test_the_facts_of_a_delivery_and_everybody_elses_stay(store: MongoPriv
     (other,) = things.database["events"].find({"event_id": "evt-other"})
     assert "payload" in other
     assert things.database["webhooks"].find_one({"_id": "wh_line"}) is not None
+
+
+async def test_filters_of_replays_are_found_exported_and_erased(
+    store: MongoPrivacy, database: Database, things: StoredThings
+) -> None:
+    asked(things)
+
+    found = await find(store)
+    exported = [item async for item in privacy.export(MongoReader(database, "FR"), found)]
+    await erase(store)
+
+    assert {item.id for item in exported if isinstance(item, Replay)} == {"rpl_whole", "rpl_end"}
+    left = {document["_id"]: document for document in things.database["replays"].find()}
+    assert {name: each["filter"]["number_prefix"] for name, each in left.items()} == {
+        "rpl_whole": None, "rpl_end": None, "rpl_other": "6655", "rpl_none": None,
+    }  # fmt: skip
+    # Without its number one that runs would go through everything.
+    assert {name for name, each in left.items() if "due_at" in each} == {"rpl_other", "rpl_none"}
+    assert (await find(store)).replays == []
+
+
+async def test_what_a_replay_led_to_is_found_and_erased_with_its_event(
+    store: MongoPrivacy, things: StoredThings
+) -> None:
+    later = (Replayed(webhook_id=WebhookId("wh_new"), at=NOON, replay_id="rpl_1"),)
+    missed = event("evt-later", payload=body(caller=CALLER), replayed=later)
+    things.add_event(missed)
+    things.database["events"].update_one({"_id": missed.key}, {"$set": {"number_keys": keys(CALLER)}})
+    things.add_delivery(delivery(missed, "wh_new"), missed.key, keys(CALLER))
+
+    await erase(store)
+
+    for name in ("events", "deliveries"):
+        for document in things.database[name].find({"event_id": "evt-later"}):
+            assert SUBJECT.search_key not in repr(document)
+    after = things.database["deliveries"].find_one({"event_id": "evt-later"})
+    assert after is not None
+    assert after["attempts"][0]["response_body"] is None
 
 
 async def test_a_pending_delivery_ends_and_its_worker_records_nothing_over_it(

@@ -4,20 +4,19 @@ question from an index.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from itertools import combinations
 from typing import Any
 
-import pymongo
 import pytest
 from bson import ObjectId
 from motor.motor_asyncio import AsyncIOMotorClient
-from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
 
-from router.adapters.mongo.driver import Database, open_database
-from router.adapters.mongo.reader import LISTED_ATTEMPTS, MongoReader, driving_index
+from router.adapters.mongo.driver import Database
+from router.adapters.mongo.lookups import LISTED_ATTEMPTS
+from router.adapters.mongo.reader import MongoReader, driving_index
 from router.domain.delivery import DeliveryId, DeliveryStatus
 from router.domain.errors import DependencyUnavailable
 from router.domain.event import AccountId, EventType
@@ -30,41 +29,10 @@ from router.domain.webhook import (
     WebhookId,
     WebhookState,
 )
-from router.ports import DeliveryCounts, DeliveryFilter, Position, Reader, StoredAccount
-from tests.support.fakes import FakeReader
+from router.ports import DeliveryCounts, DeliveryFilter, Position, Replayed, StoredAccount
+from tests.support.reading import Client, RecordedReads, World, assert_from_indexes
 from tests.support.samples import ACCOUNT, NOON, at, attempt, dead_letter, delivery, event, webhook
 from tests.support.stored import StoredThings
-
-Client = pymongo.MongoClient[dict[str, Any]]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class World:
-    """A reader, and where the tests put what it finds."""
-
-    given: FakeReader | StoredThings
-    reader: Reader
-
-
-@pytest.fixture(params=["fake", "motor", "pymongo"])
-async def world(
-    request: pytest.FixtureRequest, mongo_url: str, mongo_database: str, stored: StoredThings
-) -> AsyncIterator[World]:
-    if request.param == "fake":
-        fake = FakeReader()
-        yield World(given=fake, reader=fake)
-        return
-    database = open_database(mongo_url, mongo_database, request.param)
-    yield World(given=stored, reader=MongoReader(database, "FR"))
-    await database.close()
-
-
-@pytest.fixture
-async def reader(mongo_url: str, mongo_database: str, stored: StoredThings) -> AsyncIterator[MongoReader]:
-    database = open_database(mongo_url, mongo_database, "motor")
-    yield MongoReader(database, "FR")
-    await database.close()
-
 
 # --- accounts and webhooks -------------------------------------------------------------------------
 
@@ -360,6 +328,19 @@ async def test_deliveries_of_events_follow_the_trace(world: World) -> None:
     assert await world.reader.deliveries_of_events([second]) == {second.key: []}
 
 
+async def test_deliveries_that_a_replay_led_to_come_after_those_of_the_trace(world: World) -> None:
+    later = tuple(Replayed(webhook_id=WebhookId(to), at=at(60), replay_id="rpl_1") for to in ("wh_new", "wh_off"))
+    received = event("evt-1", matched=["wh_a"], not_matched=[("wh_off", Verdict.PAUSED)], replayed=later)
+    world.given.add_event(received)
+    for to in ("wh_off", "wh_a", "wh_new", "wh_other"):
+        world.given.add_delivery(delivery(received, to), received.key)
+
+    found = await world.reader.deliveries_of_events([received])
+
+    assert [each.webhook_id for each in found[received.key]] == ["wh_a", "wh_new", "wh_off"]
+    assert await world.reader.event(ACCOUNT, "evt-1") == received
+
+
 # --- dead letters ----------------------------------------------------------------------------------
 
 
@@ -387,32 +368,6 @@ async def test_pages_of_dead_letters_join(world: World) -> None:
 
 
 # --- how MongoDB answers ---------------------------------------------------------------------------
-
-
-class _Recorder(CommandListener):
-    """Keeps the reads that a client sends."""
-
-    def __init__(self) -> None:
-        self.commands: list[dict[str, Any]] = []
-
-    def started(self, event: CommandStartedEvent) -> None:
-        if event.command_name in ("find", "aggregate"):
-            self.commands.append(dict(event.command))
-
-    def succeeded(self, event: CommandSucceededEvent) -> None: ...
-
-    def failed(self, event: CommandFailedEvent) -> None: ...
-
-
-def _stages(plan: object) -> set[str]:
-    match plan:
-        case dict():
-            found = {plan["stage"]} if isinstance(plan.get("stage"), str) else set()
-            return found.union(*(_stages(value) for value in plan.values()))
-        case list():
-            return set[str]().union(*(_stages(value) for value in plan))
-        case _:
-            return set()
 
 
 async def _ask_everything(reader: MongoReader) -> None:
@@ -452,22 +407,14 @@ async def test_every_question_is_answered_from_an_index_and_bounded(
     stored.add_event(received)
     stored.add_delivery(delivery(received), received.key, ["22118993633"])
     stored.add_dead_letter(dead_letter())
-    recorder = _Recorder()
+    recorder = RecordedReads()
     client: Any = AsyncIOMotorClient(mongo_url, event_listeners=[recorder])
 
     await _ask_everything(MongoReader(Database(client, mongo_database), "FR"))
 
     client.close()
     assert len(recorder.commands) > 3 * 56
-    for command in recorder.commands:
-        assert command.pop("maxTimeMS"), command
-        assert "limit" in command or "aggregate" in command, command
-        for name in ("lsid", "$db", "$clusterTime", "$readPreference"):
-            command.pop(name, None)
-        plan = mongo_client[mongo_database].command({"explain": command, "verbosity": "queryPlanner"})
-        stages = _stages(plan)
-        assert "COLLSCAN" not in stages, command
-        assert stages & {"IXSCAN", "IDHACK", "COUNT_SCAN", "EXPRESS_IXSCAN"}, command
+    assert_from_indexes(recorder.commands, mongo_client[mongo_database])
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -16,21 +17,27 @@ from prometheus_client import CollectorRegistry, Gauge
 from yarl import URL
 
 from router.adapters.mongo.audit import MongoAuditTrail
+from router.adapters.mongo.deliveries import Retention
 from router.adapters.mongo.driver import Database
 from router.adapters.mongo.reader import MongoReader
 from router.adapters.mongo.registry import MongoRegistry
+from router.adapters.mongo.replays import MongoReplays
+from router.adapters.mongo.sessions import MongoSessions
 from router.adapters.mongo.tokens import MongoTokens
 from router.application.limits import Rate
+from router.application.sessions import Sessions
 from router.application.token_book import TokenBook
 from router.domain.egress import EgressPolicy
 from router.ports import AuditLog, MessageProperties, Registry
 from router.web.api.auth import Access
 from router.web.app import build_app
 from router.web.clients import Network
+from router.web.console.mount import ConsoleSettings
 from router.web.server import WebServer
 from tests.support.samples import NOON
 
 GENEROUS = Rate(per_second=1_000, burst=10_000)
+KEEP = Retention(payload=timedelta(days=30), log=timedelta(days=90))
 TOKEN = "t0ken-of-the-tests"
 AUTHORIZED = {"Authorization": f"Bearer {TOKEN}"}
 
@@ -82,18 +89,33 @@ class Surroundings:
     rate: Rate = GENEROUS
     trusted_proxies: tuple[Network, ...] = ()
     clock: Callable[[], float] = time.monotonic
+    console: ConsoleSettings = field(default_factory=ConsoleSettings)
     denied: list[str] = field(default_factory=list)
     """Reasons why requests were not let in."""
+
+    @property
+    def sessions(self) -> MongoSessions:
+        return MongoSessions(self.database)
 
     @property
     def tokens(self) -> MongoTokens:
         return MongoTokens(self.database)
 
     def app(self) -> web.Application:
+        book = TokenBook(self.tokens, self.now)
+        access = Access(
+            admin_token=self.token,
+            rate=self.rate,
+            trusted_proxies=self.trusted_proxies,
+            denied=self.denied.append,
+            clock=self.clock,
+        )
         gauge = Gauge("test_observed", "Counts readings.", registry=self.metrics)
         return build_app(
             reader=MongoReader(self.database, "FR"),
             registry=self.registry or MongoRegistry(self.database),
+            replays=MongoReplays(self.database, KEEP),
+            replay_rate=20.0,
             tokens=self.tokens,
             audit=self.audit or MongoAuditTrail(self.database),
             publisher=self.publications,
@@ -103,14 +125,10 @@ class Surroundings:
             now=self.now,
             randomness=self.randomness,
             rotation_overlap=timedelta(days=1),
-            access=Access(
-                admin_token=self.token,
-                rate=self.rate,
-                trusted_proxies=self.trusted_proxies,
-                denied=self.denied.append,
-                clock=self.clock,
-            ),
-            book=TokenBook(self.tokens, self.now),
+            access=access,
+            book=book,
+            sessions=Sessions(self.sessions, book, access.admin_digest, self.now, secrets.token_bytes),
+            console=self.console,
             checks=lambda: self.checks,
             metrics=self.metrics,
             observe=gauge.inc,

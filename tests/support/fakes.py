@@ -22,11 +22,12 @@ from router.ports import (
     StoredDeadLetter,
     StoredEvent,
 )
+from tests.support.fakes_overview import FakeOverview
 
 T = TypeVar("T")
 
 
-class FakeReader:
+class FakeReader(FakeOverview):
     """`ports.Reader` over what was added with the `add_` methods."""
 
     def __init__(self) -> None:
@@ -52,6 +53,20 @@ class FakeReader:
 
     def add_dead_letter(self, letter: StoredDeadLetter) -> None:
         self._letters[letter.id] = letter
+
+    # --- what the overview looks over ---
+
+    def all_webhooks(self) -> Collection[Webhook]:
+        return self._webhooks.values()
+
+    def all_deliveries(self) -> Collection[Delivery]:
+        return [delivery for delivery, _, _ in self._deliveries.values()]
+
+    def all_events(self) -> Collection[StoredEvent]:
+        return self._events.values()
+
+    def all_letters(self) -> Collection[StoredDeadLetter]:
+        return self._letters.values()
 
     # --- definitions ---
 
@@ -122,7 +137,7 @@ class FakeReader:
         return {
             event.key: [
                 self._deliveries[identity][0]
-                for webhook_id, _ in event.trace
+                for webhook_id in event.went_to
                 if (identity := delivery_id(event.key, webhook_id)) in self._deliveries
             ]
             for event in events

@@ -16,6 +16,7 @@ from router.domain.delivery import Delivery, DeliveryId, DeliveryStatus
 from router.domain.edit import EditPlan
 from router.domain.errors import DependencyUnavailable, InvalidInput
 from router.domain.event import AccountId, EventKey, EventType
+from router.domain.replay import ReplayId
 from router.domain.signing import Secret, SecretEntry, SigningKey, format_secret, parse_secret, rotate
 from router.domain.subject import Subject
 from router.domain.token import Token, TokenId
@@ -34,6 +35,7 @@ from router.ports import (
     MessageProperties,
     Position,
     RawMessage,
+    Replay,
     Resealing,
     RestrictedWebhook,
     SecretCounts,
@@ -41,6 +43,8 @@ from router.ports import (
     StoredDeadLetter,
     StoredEvent,
 )
+from tests.support.fakes_overview import FakeOverview
+from tests.support.fakes_replay import FakeReplays
 
 NOW = datetime(2025, 3, 11, 9, 14, 7, tzinfo=UTC)
 
@@ -92,6 +96,7 @@ class FakePrivacy:
     mentions: Sequence[Mention] = ()
     letters: Sequence[str] = ()
     webhooks: Sequence[RestrictedWebhook] = ()
+    asked: Sequence[Replay] = ()
 
     async def mentions_by_key(self, subject: Subject, account_id: AccountId | None) -> AsyncIterator[Mention]:
         for mention in self.mentions:
@@ -109,10 +114,17 @@ class FakePrivacy:
         for webhook in self.webhooks:
             yield webhook
 
+    async def replays(self, subject: Subject, account_id: AccountId | None) -> AsyncIterator[Replay]:
+        for replay in self.asked:
+            yield replay
+
     async def erase_event(self, mention: Mention, at: datetime) -> Erased:
         raise AssertionError("nothing is held")
 
     async def erase_dead_letter(self, letter_id: str) -> None:
+        raise AssertionError("nothing is held")
+
+    async def erase_replay(self, replay_id: ReplayId, at: datetime) -> None:
         raise AssertionError("nothing is held")
 
 
@@ -158,6 +170,10 @@ class FakeStore:
     kept_tokens: dict[TokenId, Token] = field(default_factory=dict)
     time: datetime = NOW
     trail: FakeAudit = field(default_factory=FakeAudit)
+    replays: FakeReplays = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.replays = FakeReplays(self.log, self.reader.matches)
 
     @property
     def audit(self) -> FakeAudit:
@@ -275,9 +291,18 @@ class FakeRegistry:
             record.pop(webhook_id, None)
 
 
-class FakeReader:
+class FakeReader(FakeOverview):
     def __init__(self, store: FakeStore) -> None:
         self._store = store
+
+    def all_webhooks(self) -> Collection[Webhook]:
+        return [self._with_health(webhook) for webhook in self._store.definitions.values()]
+
+    def all_deliveries(self) -> Collection[Delivery]:
+        return [delivery for delivery, _ in self._store.log]
+
+    def all_letters(self) -> Collection[StoredDeadLetter]:
+        return self._store.letters.values()
 
     async def account(self, account_id: AccountId) -> StoredAccount | None:
         enabled = self._store.accounts.get(account_id)
@@ -287,17 +312,16 @@ class FakeReader:
         return (await self.webhooks_by_id([webhook_id])).get(webhook_id)
 
     async def webhooks_by_id(self, webhook_ids: Collection[WebhookId]) -> Mapping[WebhookId, Webhook]:
-        return {
-            webhook_id: replace(
-                webhook,
-                suspension=self._store.suspensions.get(webhook_id),
-                failing_since=self._store.failing.get(webhook_id),
-                recovering_from=self._store.lifted.get(webhook_id),
-                version=version(webhook),
-            )
-            for webhook_id, webhook in self._store.definitions.items()
-            if webhook_id in webhook_ids
-        }
+        return {webhook.id: webhook for webhook in self.all_webhooks() if webhook.id in webhook_ids}
+
+    def _with_health(self, webhook: Webhook) -> Webhook:
+        return replace(
+            webhook,
+            suspension=self._store.suspensions.get(webhook.id),
+            failing_since=self._store.failing.get(webhook.id),
+            recovering_from=self._store.lifted.get(webhook.id),
+            version=version(webhook),
+        )
 
     async def webhooks(
         self, *, account_id: AccountId | None, event_type: EventType | None, after: Position | None, limit: int
@@ -327,11 +351,11 @@ class FakeReader:
         return next((entry for entry in self._store.log if entry[0].id == delivery_id), None)
 
     async def deliveries(self, where: DeliveryFilter, *, after: Position | None, limit: int) -> Sequence[Delivery]:
-        found = [delivery for delivery, _ in self._store.log if self._matches(delivery, where)]
+        found = [delivery for delivery, _ in self._store.log if self.matches(delivery, where)]
         found.sort(key=lambda delivery: (delivery.created_at, str(delivery.id)), reverse=True)
         return [delivery for delivery in found if _is_after((delivery.created_at, delivery.id), after)][:limit]
 
-    def _matches(self, delivery: Delivery, where: DeliveryFilter) -> bool:
+    def matches(self, delivery: Delivery, where: DeliveryFilter) -> bool:
         names = ("account_id", "webhook_id", "event_type", "status", "event_id", "call_id", "user_id")
         keys = self._store.number_keys.get(delivery.id, ())
         return (

@@ -392,6 +392,15 @@ class RouterProcess:
         async with aiohttp.ClientSession(headers=headers) as session, session.post(self.api_url + path) as answer:
             return answer.status
 
+    async def ask(self, path: str, body: object = None) -> tuple[int, Any]:
+        """Status and JSON of a POST, with the admin's token."""
+        headers = {"Authorization": f"Bearer {ADMIN_TOKEN}"}
+        async with (
+            aiohttp.ClientSession(headers=headers) as session,
+            session.post(self.api_url + path, json=body) as answer,
+        ):
+            return answer.status, await answer.json(content_type=None)
+
     async def api(self, path: str, **parameters: Any) -> Any:
         """What the API answers; fails where it is no 200. `from_` is the parameter `from`."""
         status, body = await self.get(path, **parameters)

@@ -10,8 +10,9 @@ from typing import Any
 from router.domain.delivery import Attempt, AttemptError, Delivery, DeliveryId, DeliveryStatus, Trigger, delivery_id
 from router.domain.event import AccountId, EventType, event_key
 from router.domain.matching import Verdict
+from router.domain.replay import ReplayId, ReplayKind
 from router.domain.webhook import Webhook, WebhookId
-from router.ports import MessageProperties, RawMessage, StoredDeadLetter, StoredEvent
+from router.ports import DeliveryFilter, MessageProperties, RawMessage, Replay, StoredDeadLetter, StoredEvent
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 ACCOUNT = AccountId("1042")
@@ -103,6 +104,21 @@ def attempt(number: int, status_code: int = 200) -> Attempt:
         response_body="thanks",
         response_truncated=False,
     )
+
+
+def replay(identity: str = "rpl_1", *, account_id: str | None = ACCOUNT, **changes: Any) -> Replay:
+    where = DeliveryFilter(account_id=AccountId(account_id) if account_id else None, from_=at(-3600), to=NOON)
+    sample = Replay(
+        id=ReplayId(identity),
+        kind=ReplayKind.DELIVERIES,
+        where=where,
+        reason=None,
+        per_second=20.0,
+        matched=1,
+        created_by="token:x",
+        created_at=NOON,
+    )
+    return replace(sample, **changes)
 
 
 def dead_letter(identity: str = "dl_1", body: bytes = b"not JSON", **changes: Any) -> StoredDeadLetter:

@@ -14,14 +14,16 @@ from router.adapters.mongo.indexes import (
     DELIVERIES,
     EVENTS,
     INDEXES,
+    REPLAYS,
     WEBHOOK_HEALTH,
     WEBHOOKS,
 )
+from router.adapters.mongo.replay_documents import replay_document
 from router.adapters.mongo.webhooks import webhook_document
 from router.domain.delivery import Delivery
 from router.domain.event import EventKey
 from router.domain.webhook import Webhook
-from router.ports import StoredAccount, StoredDeadLetter, StoredEvent
+from router.ports import Replay, StoredAccount, StoredDeadLetter, StoredEvent
 
 
 class StoredThings:
@@ -69,8 +71,13 @@ class StoredThings:
             "trace": [{"webhook_id": webhook_id, "verdict": verdict.value} for webhook_id, verdict in event.trace],
             "trace_truncated": event.trace_truncated or None,
             "payload": event.payload,
+            "replayed": [
+                {"webhook_id": later.webhook_id, "at": later.at, "replay": later.replay_id} for later in event.replayed
+            ]
+            or None,
         }
-        self.database[EVENTS].insert_one(_without_nulls(document, "call_id", "user_id", "trace_truncated", "payload"))
+        absent = ("call_id", "user_id", "trace_truncated", "payload", "replayed")
+        self.database[EVENTS].insert_one(_without_nulls(document, *absent))
 
     def add_delivery(self, delivery: Delivery, event: EventKey, number_keys: Sequence[str] = ()) -> None:
         document = {
@@ -95,8 +102,13 @@ class StoredThings:
             "created_at": delivery.created_at,
             "completed_at": delivery.completed_at,
             "lease": {"owner": None, "fence": 1},
+            # Of what is over, there is none: the index of it holds what is pending.
+            "due_at": delivery.next_attempt_at,
         }
-        self.database[DELIVERIES].insert_one(document)
+        self.database[DELIVERIES].insert_one(_without_nulls(document, "due_at"))
+
+    def add_replay(self, replay: Replay) -> None:
+        self.database[REPLAYS].insert_one(replay_document(replay))
 
     def add_dead_letter(self, letter: StoredDeadLetter) -> None:
         assert letter.raw is not None

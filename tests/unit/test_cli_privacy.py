@@ -36,6 +36,7 @@ def test_where_nothing_is_held_nothing_is_asked_and_nothing_written_down(termina
         "deliveries": 0,
         "dead_letters": 0,
         "webhooks": 0,
+        "replays": 0,
         "ended": 0,
         "dry_run": False,
     }
@@ -53,7 +54,7 @@ def test_an_export_is_written_down_by_the_hash_of_the_number(
     assert (first.action, first.actor) == ("privacy.exported", f"cli:{getpass.getuser()}")
     assert first.target == second.target
     assert re.fullmatch(r"pn:[0-9a-f]{8}", first.target or "")
-    assert first.details == {"events": 0, "deliveries": 0, "dead_letters": 0, "webhooks": 0}
+    assert first.details == {"events": 0, "deliveries": 0, "dead_letters": 0, "webhooks": 0, "replays": 0}
 
 
 def test_an_export_goes_into_no_file_that_is_there(terminal: Terminal, tmp_path: Path) -> None:

@@ -10,16 +10,28 @@ from typing import Any, Final
 
 import pytest
 
-from router.application.confinement import confined_audit, confined_reader, confined_registry
+from router.application.confinement import confined_audit, confined_reader, confined_registry, confined_replays
 from router.domain.edit import plan_switch
 from router.domain.errors import OutOfSight
-from router.domain.event import AccountId, EventType
+from router.domain.event import AccountId, Event, EventType
 from router.domain.principal import Principal
+from router.domain.replay import ReplayId, ReplayKind
 from router.domain.signing import SigningKey
 from router.domain.webhook import WebhookId
-from router.ports import AuditEntry, AuditFilter, AuditLog, DeliveryCounts, DeliveryFilter, Reader, Registry
+from router.ports import (
+    AuditEntry,
+    AuditFilter,
+    AuditLog,
+    DeliveryCounts,
+    DeliveryFilter,
+    PlannedDelivery,
+    PlannedEvent,
+    Reader,
+    Registry,
+    ReplayStore,
+)
 from tests.support.fakes_manage import NOW, FakeAudit, FakeStore, dead_letter, delivery, version
-from tests.support.samples import event
+from tests.support.samples import event, replay
 from tests.support.terminal import CRM
 
 THEIR_CRM = replace(CRM, version=version(CRM))
@@ -47,6 +59,19 @@ READS: Final[list[tuple[str, Callable[[Reader], Awaitable[object]], object]]] = 
     ("event", lambda reader: reader.event(OTHER, "evt_1"), OutOfSight),
     ("events_of_call", lambda reader: reader.events_of_call(OTHER, "c-1", 9), OutOfSight),
     ("deliveries_of_events", lambda reader: reader.deliveries_of_events([EVENT]), {EVENT.key: ()}),
+    ("delivery_buckets", lambda reader: reader.delivery_buckets([CRM.id], NOW, timedelta(hours=1)), {CRM.id: ()}),
+    ("delivery_summary", lambda reader: reader.delivery_summary(delivery("dlv_1").id), None),
+    ("find_events", lambda reader: reader.find_events("evt_1", None, 9), []),
+    ("find_events", lambda reader: reader.find_events("evt_1", OTHER, 9), OutOfSight),
+    ("find_events_of_call", lambda reader: reader.find_events_of_call("c-1", None, 9), []),
+    ("find_events_of_call", lambda reader: reader.find_events_of_call("c-1", OTHER, 9), OutOfSight),
+    ("webhooks_at", lambda reader: reader.webhooks_at("crm.example", None, 9), []),
+    ("webhooks_at", lambda reader: reader.webhooks_at("crm.example", OTHER, 9), OutOfSight),
+    ("failing_webhooks", lambda reader: reader.failing_webhooks(9), OutOfSight),
+    ("suspended_webhooks", lambda reader: reader.suspended_webhooks(9), OutOfSight),
+    ("pending", lambda reader: reader.pending(NOW), OutOfSight),
+    ("dead_letter_counts", lambda reader: reader.dead_letter_counts(), OutOfSight),
+    ("dead_letter_summary", lambda reader: reader.dead_letter_summary("dl_1"), OutOfSight),
     ("dead_letters", lambda reader: reader.dead_letters(after=None, limit=9), OutOfSight),
     ("count_dead_letters", lambda reader: reader.count_dead_letters(), OutOfSight),
     ("dead_letter", lambda reader: reader.dead_letter("dl_1"), OutOfSight),
@@ -67,6 +92,47 @@ WRITES: Final[list[tuple[str, Callable[[Registry], Awaitable[object]], object]]]
 ]
 
 
+RUNNING: Final = replay("rpl_1", account_id=OTHER)
+ALL: Final = DeliveryFilter()
+TEST: Final = PlannedEvent(
+    event=Event(
+        account_id=OTHER,
+        event_id="evt_test_1",
+        type=EventType.CALL,
+        name=None,
+        occurred_at=None,
+        received_at=NOW,
+        call_id=None,
+        sequence=None,
+        tracking_number=None,
+        user_id=None,
+        number_keys=(),
+        payload=b"{}",
+        source="test",
+    ),
+    born_at=NOW,
+    not_after=None,
+    account_enabled=True,
+    trace=(),
+    deliveries=[PlannedDelivery(webhook_id=CRM.id, url=CRM.url, leased=False)],
+)
+REPLAYS: Final[list[tuple[str, Callable[[ReplayStore], Awaitable[object]], object]]] = [
+    ("replay_delivery", lambda replays: replays.replay_delivery(delivery("dlv_1").id, NOW), False),
+    ("add_test", lambda replays: replays.add_test(TEST, NOW), OutOfSight),
+    ("count_matching", lambda replays: replays.count_matching(ReplayKind.DELIVERIES, ALL, 9, NOW), OutOfSight),
+    ("count_matching", lambda replays: replays.count_matching(ReplayKind.MISSING, OF_1042, 9, NOW), OutOfSight),
+    ("count_running", lambda replays: replays.count_running(OTHER, 9), OutOfSight),
+    ("count_running", lambda replays: replays.count_running(None, 9), OutOfSight),
+    ("add", lambda replays: replays.add(replay("rpl_2", account_id=OTHER)), OutOfSight),
+    ("add", lambda replays: replays.add(replay("rpl_2", account_id=None)), OutOfSight),
+    ("replay", lambda replays: replays.replay(RUNNING.id), None),
+    ("replay", lambda replays: replays.replay(replay("rpl_all").id), None),
+    ("replays", lambda replays: replays.replays(account_id=None, after=None, limit=9), []),
+    ("replays", lambda replays: replays.replays(account_id=OTHER, after=None, limit=9), OutOfSight),
+    ("count_replays", lambda replays: replays.count_replays(account_id=None), 0),
+    ("count_replays", lambda replays: replays.count_replays(account_id=OTHER), OutOfSight),
+    ("cancel_replay", lambda replays: replays.cancel_replay(RUNNING.id, NOW), False),
+]
 AUDITS: Final[list[tuple[str, Callable[[AuditLog], Awaitable[object]], object]]] = [
     ("write", lambda audit: audit.write(entry(OTHER)), OutOfSight),
     ("write", lambda audit: audit.write(entry(None)), OutOfSight),
@@ -82,8 +148,8 @@ def entry(account_id: AccountId | None) -> AuditEntry:
 
 
 def filled() -> FakeStore:
-    """Everything is account 1042's."""
-    return FakeStore(
+    """Everything is account 1042's, but for a replay of no single account."""
+    store = FakeStore(
         accounts={OTHER: True},
         definitions={CRM.id: CRM},
         failing={CRM.id: NOW},
@@ -91,6 +157,8 @@ def filled() -> FakeStore:
         letters={"dl_1": dead_letter("dl_1")},
         trail=FakeAudit(written=[entry(OTHER), entry(None)]),
     )
+    store.replays.kept = {RUNNING.id: RUNNING, ReplayId("rpl_all"): replay("rpl_all", account_id=None)}
+    return store
 
 
 def principal(account_id: AccountId | None) -> Principal:
@@ -105,6 +173,7 @@ def test_every_method_of_the_ports_is_tried() -> None:
     assert {name for name, _, _ in READS} == methods(Reader)
     assert {name for name, _, _ in WRITES} == methods(Registry)
     assert {name for name, _, _ in AUDITS} == methods(AuditLog)
+    assert {name for name, _, _ in REPLAYS} == methods(ReplayStore)
 
 
 async def outcome(asked: Awaitable[object]) -> object:
@@ -128,6 +197,16 @@ async def test_registry_changes_nothing_of_others(
     store = filled()
 
     assert await outcome(ask(confined_registry(store.registry, store.reader, principal(OWN)))) == expected, name
+    assert store == filled()
+
+
+@pytest.mark.parametrize(("name", "ask", "expected"), REPLAYS)
+async def test_nothing_of_others_is_replayed(
+    name: str, ask: Callable[[ReplayStore], Awaitable[object]], expected: object
+) -> None:
+    store = filled()
+
+    assert await outcome(ask(confined_replays(store.replays, store.reader, principal(OWN)))) == expected, name
     assert store == filled()
 
 

@@ -24,6 +24,7 @@ VIOLATIONS = {
     "room-amqp": ("bootstrap/__init__.py", "import aio_pika"),
     "room-mongo": ("web/__init__.py", "from bson import ObjectId"),
     "room-tenacity": ("application/deliver.py", "import tenacity"),
+    "room-pages": ("web/app.py", "import jinja2"),
     "room-aiohttp": ("cli/__init__.py", "import aiohttp"),
 }
 

@@ -27,12 +27,12 @@ from router.adapters.mongo.documents import (
     resting,
 )
 from router.adapters.mongo.driver import MAX_READ_TIME_MS, Database
-from router.adapters.mongo.due import DUE_FIELDS, share_out, unchanged
+from router.adapters.mongo.due import DUE_FIELDS, put_to_rest, share_out, unchanged
 from router.adapters.mongo.indexes import DELIVERIES, EVENTS
 from router.adapters.mongo.outbox import failed_entry
 from router.adapters.mongo.resilience import DUPLICATE_KEY, Persistent
 from router.domain.announcement import is_announced
-from router.domain.delivery import Claim, DeliveryId, DeliveryReason, DeliveryStatus, delivery_id
+from router.domain.delivery import Claim, DeliveryId, DeliveryReason, DeliveryStatus, Trigger, delivery_id
 from router.domain.event import EventKey, EventType
 from router.domain.lease import LEASE
 from router.domain.matching import Verdict
@@ -228,7 +228,7 @@ class MongoDeliveries:
                 changes["completed_at"] = now
                 changes["expire_at"] = now + self._retention.log
                 update["$unset"] = {"due_at": ""}
-                if self._announcing and is_announced(after):
+                if self._announcing and is_announced(after, claim.trigger):
                     # A set, because this update may be repeated; a list, because a replay may fail as well.
                     update["$addToSet"] = {"announce": failed_entry(result, after, now, self._owner)}
         if result.url is not None:
@@ -236,6 +236,9 @@ class MongoDeliveries:
         if result.attempt is not None:
             changes["attempt_count"] = result.attempt.number
             update["$push"] = {"attempts": attempt_document(result.attempt)}
+        if claim.trigger is Trigger.REPLAY and (result.attempt is not None or isinstance(after, End)):
+            # A bulk replay waits for it no longer.
+            update["$unset"] = {**update.get("$unset", {}), "replaying": ""}
         # The count in the filter makes the push repeatable: after a lost reply it matches nothing.
         guard = {"lease.fence": exactly(claim.fence), "attempt_count": exactly(claim.attempt_count)}
         return UpdateOne({"_id": claim.delivery_id, **guard}, update)
@@ -282,10 +285,7 @@ class MongoDeliveries:
 
     async def hold(self, rests: Sequence[Rest]) -> None:
         updates = [
-            UpdateOne(
-                {"_id": rest.claim.delivery_id, "lease.fence": exactly(rest.claim.fence)},
-                {"$set": {"lease.owner": None, **resting(rest.claim.webhook_id, rest.until, rest.claim.not_after)}},
-            )
+            UpdateOne({"_id": rest.claim.delivery_id, "lease.fence": exactly(rest.claim.fence)}, put_to_rest(rest))
             for rest in rests
         ]
         await self._persistently(lambda: self._deliveries.bulk_write(updates, ordered=False))
@@ -308,7 +308,7 @@ class MongoDeliveries:
                 "completed_at": now,
                 "expire_at": now + self._retention.log,
             },
-            "$unset": {"due_at": "", "held": ""},
+            "$unset": {"due_at": "", "held": "", "replaying": ""},
             # What is in flight must not record itself over the cancellation.
             "$inc": {"lease.fence": 1},
         }

@@ -1,15 +1,14 @@
 """The shapes of our documents in MongoDB, and the translation between them and domain values. Touches nothing.
 
-    accounts      {_id, webhooks_enabled}                                             written by the back office
-    webhooks      contract, section 3                                                 written by the back office
+    accounts, webhooks: contract, section 3                                           written by the back office
     webhook_health {_id: webhook id, suspended_at, suspended_reason, failing_since,   written by the router
                     recovering: {since, reason}, announce}
-    events        {_id: event key, account_id, event_id, …, trace, payload}
+    events        {_id: event key, account_id, event_id, …, trace, payload, unmatched, number_keys, replayed}
     deliveries    {_id, event: event key, …, attempts, search: [search keys], lease: {owner, fence}, due_at, held,
-                   announce}
+                   announce, trigger, attempts_before, replay, replaying}
     dead_letters  {_id, received_at, source, reason, …, body}
     publisher_clocks {_id: source name, error_ms, measured_at}
-    audit         `audit.py`
+    audit, replays `audit.py`, `replay_documents.py`, which says what replays write into the others
 
 `deliveries.due_at` is when any worker may take a pending delivery: the end of the lease while one holds it, the
 time of the next attempt while none does. It is absent once the delivery is over, so its sparse index holds
@@ -39,7 +38,15 @@ from router.domain.event import AccountId, EventKey, EventType
 from router.domain.lease import LEASE
 from router.domain.matching import Verdict
 from router.domain.webhook import WebhookId
-from router.ports import MessageProperties, PlannedDelivery, PlannedEvent, RawMessage, StoredDeadLetter, StoredEvent
+from router.ports import (
+    MessageProperties,
+    PlannedDelivery,
+    PlannedEvent,
+    RawMessage,
+    Replayed,
+    StoredDeadLetter,
+    StoredEvent,
+)
 
 Document = dict[str, Any]
 StoredDocument = Mapping[str, Any]
@@ -102,6 +109,9 @@ def event_document(planned: PlannedEvent, *, expire_at: datetime, payload_expire
         document["call_id"] = event.call_id
     if event.user_id is not None:
         document["user_id"] = event.user_id
+    if not any(verdict is Verdict.MATCHED for _, verdict in planned.trace):
+        document["unmatched"] = event.account_id
+        document["number_keys"] = list(event.number_keys)
     return document
 
 
@@ -123,6 +133,10 @@ def read_event(document: StoredDocument) -> StoredEvent:
         trace=[(WebhookId(entry["webhook_id"]), Verdict(entry["verdict"])) for entry in document["trace"]],
         trace_truncated=document.get("trace_truncated", False),
         payload=document.get("payload"),
+        replayed=tuple(
+            Replayed(webhook_id=WebhookId(entry["webhook_id"]), at=utc(entry["at"]), replay_id=entry["replay"])
+            for entry in document.get("replayed", ())
+        ),
     )
 
 
@@ -142,7 +156,6 @@ def search_keys(
 
 
 # --- deliveries ------------------------------------------------------------------------------------
-
 
 _NO_LEASE: Document = {"owner": None, "fence": 0}
 
@@ -279,6 +292,8 @@ def read_claim(document: StoredDocument, payload: bytes | None) -> Claim:
         attempt_count=document["attempt_count"],
         not_after=utc(not_after) if not_after else None,
         payload=payload or b"",
+        trigger=Trigger(document.get("trigger", Trigger.SCHEDULE)),
+        attempts_before=document.get("attempts_before", 0),
     )
 
 

@@ -75,9 +75,11 @@ class Database:
         moment: datetime = answer["localTime"]
         return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
-    async def aggregate(self, collection: str, pipeline: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    async def aggregate(
+        self, collection: str, pipeline: Sequence[Mapping[str, Any]], **options: Any
+    ) -> list[dict[str, Any]]:
         # Motor returns a cursor, PyMongo Async a coroutine of one.
-        cursor = self._database[collection].aggregate(pipeline, maxTimeMS=MAX_READ_TIME_MS)
+        cursor = self._database[collection].aggregate(pipeline, maxTimeMS=MAX_READ_TIME_MS, **options)
         if inspect.isawaitable(cursor):
             cursor = await cursor
         return [document async for document in cursor]

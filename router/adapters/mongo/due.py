@@ -1,4 +1,5 @@
-"""Deliveries that are due: what is read of them before they are claimed, and who gets how many. Touches nothing."""
+"""Deliveries that are due: what is read of them before they are claimed, who gets how many, and how they are given back
+to rest. Touches nothing."""
 
 from __future__ import annotations
 
@@ -7,13 +8,14 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Final
 
-from router.adapters.mongo.documents import Document, StoredDocument, exactly
+from router.adapters.mongo.documents import Document, StoredDocument, exactly, resting
+from router.domain.delivery import Trigger
 from router.domain.event import EventType
 from router.domain.webhook import WebhookId
-from router.ports import Due, Ration
+from router.ports import Due, Ration, Rest
 
 DUE_FIELDS: Final = {
-    "due_at": 1, "lease.fence": 1, "webhook_id": 1, "account_id": 1, "event_type": 1, "not_after": 1,
+    "due_at": 1, "lease.fence": 1, "webhook_id": 1, "account_id": 1, "event_type": 1, "not_after": 1, "trigger": 1,
 }  # fmt: skip
 
 
@@ -34,7 +36,12 @@ def share_out(
     count: Counter[WebhookId] = Counter()
     for found in candidates:
         webhook_id = found["webhook_id"]
-        due = Due(webhook_id=webhook_id, account_id=found["account_id"], event_type=EventType(found["event_type"]))
+        due = Due(
+            webhook_id=webhook_id,
+            account_id=found["account_id"],
+            event_type=EventType(found["event_type"]),
+            is_manual="trigger" in found,
+        )
         limit = ration(due)
         if limit is not None and count[webhook_id] >= limit.places:
             put_off.append((found, limit.until))
@@ -42,3 +49,11 @@ def share_out(
             count[webhook_id] += 1
             taken.append(found)
     return taken, put_off
+
+
+def put_to_rest(rest: Rest) -> Document:
+    """The update of a delivery that must not be attempted now."""
+    claim = rest.claim
+    update = {"$set": {"lease.owner": None, **resting(claim.webhook_id, rest.until, claim.not_after)}}
+    # A bulk replay does not wait for somebody to put a definition right.
+    return update | {"$unset": {"replaying": ""}} if claim.trigger is Trigger.REPLAY else update

@@ -14,7 +14,7 @@ from router.domain.event import EventKey
 from router.domain.matching import Verdict
 from router.domain.webhook import WebhookId
 
-PAYLOAD_GONE: Final[Document] = {"payload": "", "payload_expires_at": ""}
+PAYLOAD_GONE: Final[Document] = {"payload": "", "payload_expires_at": "", "number_keys": ""}
 """`$unset` of an event."""
 ANSWERS_GONE: Final[Document] = {"attempts.$[].response_body": None}
 """`$set` of a delivery: a customer's server may quote in its answer what it was sent."""
@@ -25,13 +25,17 @@ LETTER_GONE: Final[Document] = {
     "$set": {"head": "", "properties.message_id": None, "properties.headers": []},
 }
 """Update of a dead letter."""
+TRACE_FIELDS: Final = ("trace", "replayed")
+"""Of an event, what `deliveries_of` looks at."""
 
 
 def deliveries_of(events: Iterable[StoredDocument]) -> list[DeliveryId]:
-    """Ids of the deliveries that these events led to, as their traces say."""
+    """Ids of the deliveries that these events led to, as their traces say, or what replays noted there since."""
     return [
-        delivery_id(EventKey(event["_id"]), WebhookId(entry["webhook_id"]))
+        delivery_id(EventKey(event["_id"]), WebhookId(webhook_id))
         for event in events
-        for entry in event.get("trace", ())
-        if entry["verdict"] == Verdict.MATCHED
+        for webhook_id in (
+            *(entry["webhook_id"] for entry in event.get("trace", ()) if entry["verdict"] == Verdict.MATCHED),
+            *(entry["webhook_id"] for entry in event.get("replayed", ())),
+        )
     ]

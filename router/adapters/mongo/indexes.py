@@ -20,8 +20,11 @@ PUBLISHER_CLOCKS: Final = "publisher_clocks"
 SEALING_KEYS: Final = "sealing_keys"
 TOKENS: Final = "tokens"
 AUDIT: Final = "audit"
+REPLAYS: Final = "replays"
+SESSIONS: Final = "sessions"
 
 OUTBOX_INDEX: Final = "announce"
+UNMATCHED_INDEX: Final = "unmatched"
 
 INDEX_CONFLICTS: Final = frozenset({85, 86})
 """IndexOptionsConflict and IndexKeySpecsConflict."""
@@ -40,17 +43,33 @@ INDEXES: Final[dict[str, list[IndexModel]]] = {
     WEBHOOKS: [
         _index("account", ("account_id", ASCENDING), *_NEWEST),
         _index("newest", *_NEWEST),
+        # By the host of a URL, which is where it begins.
+        _index("url", ("url", ASCENDING)),
     ],
-    WEBHOOK_HEALTH: [_OUTBOX],
+    WEBHOOK_HEALTH: [
+        _OUTBOX,
+        _index("failing", ("failing_since", ASCENDING), sparse=True),
+        _index("suspended", ("suspended_at", ASCENDING), sparse=True),
+    ],
     EVENTS: [
         _index("call", ("call_id", ASCENDING), sparse=True),
         _index("payload_expires_at", ("payload_expires_at", ASCENDING), sparse=True),
+        # Partial, not sparse: of several keys, one that is there would be enough to be in a sparse one.
+        _index(
+            UNMATCHED_INDEX,
+            ("unmatched", ASCENDING),
+            ("received_at", ASCENDING),
+            ("_id", ASCENDING),
+            partialFilterExpression={"unmatched": {"$exists": True}},
+        ),
         _TTL,
     ],
     DELIVERIES: [
         _index("due", ("due_at", ASCENDING), sparse=True),
         # Only what rests has the field; its value is the webhook that wakes it.
         _index("held", ("held", ASCENDING), sparse=True),
+        # Only what a bulk replay has released and what was not attempted since.
+        _index("replaying", ("replaying", ASCENDING), sparse=True),
         _index("newest", *_NEWEST),
         _index("account", ("account_id", ASCENDING), *_NEWEST),
         # The status at the end makes the counts of a webhook a walk over this index alone.
@@ -65,13 +84,22 @@ INDEXES: Final[dict[str, list[IndexModel]]] = {
         _index("account", ("account_id", ASCENDING), ("at", DESCENDING), ("_id", DESCENDING)),
         _TTL,
     ],
+    REPLAYS: [
+        _index("due", ("due_at", ASCENDING), sparse=True),
+        _index("state", ("state", ASCENDING), ("account_id", ASCENDING)),
+        _index("account", ("account_id", ASCENDING), *_NEWEST),
+        _index("newest", *_NEWEST),
+        _TTL,
+    ],
     TOKENS: [
         _index("account", ("account_id", ASCENDING), *_NEWEST),
         _index("newest", *_NEWEST),
     ],
+    SESSIONS: [_TTL],
     DEAD_LETTERS: [
         _index("newest", ("received_at", DESCENDING), ("_id", DESCENDING)),
         _index("digest", ("digest", ASCENDING)),
+        _index("reason", ("reason", ASCENDING), ("requeued_at", ASCENDING), ("received_at", DESCENDING)),
         _index("payload_expires_at", ("payload_expires_at", ASCENDING), sparse=True),
         _TTL,
     ],

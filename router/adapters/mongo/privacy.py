@@ -12,19 +12,21 @@ from pymongo.errors import OperationFailure, PyMongoError
 
 from router.adapters.mongo.documents import Document, StoredDocument, search_keys
 from router.adapters.mongo.driver import MAX_LOAD_TIME_MS, MAX_READ_TIME_MS, Database
-from router.adapters.mongo.forgetting import ANSWERS_GONE, LETTER_GONE, PAYLOAD_GONE, deliveries_of
-from router.adapters.mongo.indexes import DEAD_LETTERS, DELIVERIES, EVENTS, WEBHOOKS
+from router.adapters.mongo.forgetting import ANSWERS_GONE, LETTER_GONE, PAYLOAD_GONE, TRACE_FIELDS, deliveries_of
+from router.adapters.mongo.indexes import DEAD_LETTERS, DELIVERIES, EVENTS, REPLAYS, WEBHOOKS
+from router.adapters.mongo.replay_documents import read_replay
 from router.adapters.mongo.webhooks import parse_webhook
 from router.domain.delivery import DeliveryId, DeliveryReason, DeliveryStatus
 from router.domain.errors import DependencyUnavailable
 from router.domain.event import AccountId, EventKey
+from router.domain.replay import ReplayId, ReplayState
 from router.domain.subject import Subject
 from router.domain.webhook import TrackingNumberRestriction
-from router.ports import Erased, Mention, RestrictedWebhook
+from router.ports import Erased, Mention, Replay, RestrictedWebhook
 
 STEP: Final = 1_000
 """Documents that a walk looks at in one query."""
-_EVENT_FIELDS: Final = dict.fromkeys(("account_id", "event_id", "tracking_number", "trace", "payload"), 1)
+_EVENT_FIELDS: Final = dict.fromkeys(("account_id", "event_id", "tracking_number", *TRACE_FIELDS, "payload"), 1)
 _NUMBER_KEYS: Final = {"$gte": "number:", "$lt": "number;"}
 """';' follows ':'."""
 
@@ -37,6 +39,7 @@ class MongoPrivacy:
         self._deliveries = database[DELIVERIES]
         self._letters = database[DEAD_LETTERS]
         self._webhooks = database[WEBHOOKS]
+        self._replays = database[REPLAYS]
         self._country = country
         self._keep = keep
 
@@ -59,7 +62,7 @@ class MongoPrivacy:
     async def _event(self, key: str) -> StoredDocument | None:
         async with _asking():
             found: StoredDocument | None = await self._events.find_one(
-                {"_id": key}, {"trace": 1}, max_time_ms=MAX_READ_TIME_MS
+                {"_id": key}, dict.fromkeys(TRACE_FIELDS, 1), max_time_ms=MAX_READ_TIME_MS
             )
         return found
 
@@ -90,6 +93,12 @@ class MongoPrivacy:
             if subject.e164 in numbers and account_id in (None, webhook.account_id):
                 yield RestrictedWebhook(id=webhook.id, account_id=webhook.account_id, name=webhook.name)
 
+    async def replays(self, subject: Subject, account_id: AccountId | None) -> AsyncIterator[Replay]:
+        searched = {**_of(account_id), "filter.number_prefix": {"$type": "string"}}
+        async for document in _all(self._replays.find(searched, max_time_ms=MAX_LOAD_TIME_MS)):
+            if subject.search_key.startswith(document["filter"]["number_prefix"]):
+                yield read_replay(document, outstanding=0)
+
     # --- erasing ---
 
     async def erase_event(self, mention: Mention, at: datetime) -> Erased:
@@ -104,7 +113,7 @@ class MongoPrivacy:
                 "completed_at": at,
                 "expire_at": at + self._keep,
             },
-            "$unset": {"due_at": "", "held": ""},
+            "$unset": {"due_at": "", "held": "", "replaying": ""},
             # What is in flight must not record an answer over this.
             "$inc": {"lease.fence": 1},
         }
@@ -124,6 +133,18 @@ class MongoPrivacy:
         update = {**LETTER_GONE, "$set": {**LETTER_GONE["$set"], "routing_key": ""}}
         async with _asking():
             await self._letters.update_one({"_id": letter_id}, update)
+
+    async def erase_replay(self, replay_id: ReplayId, at: datetime) -> None:
+        stop = {
+            "$set": {"state": ReplayState.CANCELLED.value, "finished_at": at, "expire_at": at + self._keep},
+            "$unset": {"due_at": ""},
+            "$inc": {"lease.fence": 1},
+        }
+        async with _asking():
+            # Stopped first: without its number it would go through everything.
+            await self._replays.update_one({"_id": replay_id, "state": ReplayState.RUNNING.value}, stop)
+            gone = {"$set": {"filter.number_prefix": None, "erased_at": at}}
+            await self._replays.update_one({"_id": replay_id}, gone)
 
 
 def _of(account_id: AccountId | None) -> Document:

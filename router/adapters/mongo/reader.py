@@ -1,20 +1,15 @@
-"""Fulfils `ports.Reader`: what people look up, answered from indexes and bounded in time, rows and concurrency.
+"""Fulfils `ports.Reader`: what people look up, answered from indexes.
 
-Reads only. All look-ups share a few slots, because Motor runs each call in a thread of a small pool that the
-delivering side of the same process needs too.
+Reads only; how a look-up is bounded is in `lookups.py`, what people overlook and search in `overview.py`.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import replace
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
 from pymongo import DESCENDING
-from pymongo.errors import ExecutionTimeout, OperationFailure, PyMongoError
 
 from router.adapters.mongo.documents import (
     Document,
@@ -24,17 +19,14 @@ from router.adapters.mongo.documents import (
     read_event,
     search_keys,
 )
-from router.adapters.mongo.driver import MAX_READ_TIME_MS, Database
-from router.adapters.mongo.indexes import ACCOUNTS, DEAD_LETTERS, DELIVERIES, EVENTS, WEBHOOK_HEALTH, WEBHOOKS
-from router.adapters.mongo.versions import WEBHOOK_FIELDS, version_of
-from router.adapters.mongo.webhooks import parse_webhook, spellings, with_health
+from router.adapters.mongo.indexes import ACCOUNTS, DEAD_LETTERS, DELIVERIES, EVENTS, WEBHOOKS
+from router.adapters.mongo.lookups import DELIVERY_FIELDS, LISTED_DELIVERY_FIELDS
+from router.adapters.mongo.overview import LISTED_LETTER_FIELDS, MongoOverview
+from router.adapters.mongo.webhooks import spellings
 from router.domain.delivery import Delivery, DeliveryId, DeliveryStatus, delivery_id
-from router.domain.errors import DependencyUnavailable
 from router.domain.event import AccountId, EventKey, EventType, event_key
-from router.domain.matching import Verdict
 from router.domain.webhook import Webhook, WebhookId
 from router.ports import (
-    NO_KEYS,
     UNDATED,
     DeliveryCounts,
     DeliveryFilter,
@@ -42,28 +34,12 @@ from router.ports import (
     StoredAccount,
     StoredDeadLetter,
     StoredEvent,
-    Vault,
 )
 
-MAX_CONCURRENT_READS: Final = 4
-READ_TIMEOUT_SECONDS: Final = 12
-"""For one look-up, waiting for a slot included."""
 MAX_UNDATED_WEBHOOKS: Final = 10_000
 """Webhooks without a date of creation that a list looks at."""
-LISTED_ATTEMPTS: Final = 20
-"""The newest attempts that a delivery shows in a list: more than a schedule has, but replays have no end."""
-
 _NEWEST_FIRST: Final = [("created_at", DESCENDING), ("_id", DESCENDING)]
-_DELIVERY_FIELDS: Final[Document] = dict.fromkeys(
-    (
-        *("account_id", "webhook_id", "event_id", "event_type", "event_name", "call_id", "user_id", "status", "reason"),
-        *("url", "attempt_count", "attempts", "next_attempt_at", "created_at", "completed_at"),
-    ),
-    1,
-)
-_LISTED_DELIVERY_FIELDS: Final[Document] = _DELIVERY_FIELDS | {"attempts": {"$slice": -LISTED_ATTEMPTS}}
 _EVENT_FIELDS: Final = dict.fromkeys(("born_at", "expire_at", "payload_expires_at"), 0)
-_LISTED_LETTER_FIELDS: Final = dict.fromkeys(("body", "digest", "expire_at"), 0)
 _HAS_NO_DATE: Final = {"$not": {"$type": "date"}}
 
 # The filters that an index begins with, the most selective first, and the keys of a query that it answers without
@@ -128,17 +104,11 @@ def _span(key: str, after: Position | None, *, from_: datetime | None = None, to
     return {key: bounds, "$or": [{key: {"$lt": after.at}}, {"_id": {"$lt": after.id}}]}
 
 
-class MongoReader:
+class MongoReader(MongoOverview):
     """Looks things up in one database. Numbers in webhooks' restrictions are read as dialled in `country`.
 
     Every method raises DependencyUnavailable where the database does not answer in time.
     """
-
-    def __init__(self, database: Database, country: str, vault: Vault = NO_KEYS) -> None:
-        self._database = database
-        self._country = country
-        self._vault = vault
-        self._slots = asyncio.Semaphore(MAX_CONCURRENT_READS)
 
     # --- definitions ---
 
@@ -182,20 +152,6 @@ class MongoReader:
     async def count_webhooks(self, *, account_id: AccountId | None, event_type: EventType | None) -> int:
         return await self._count(WEBHOOKS, _webhook_query(account_id, event_type), _webhook_index(account_id))
 
-    async def _webhooks(self, ids: Sequence[Any]) -> dict[WebhookId, Webhook]:
-        """Webhooks by their `_id` as stored, with the router's own record of each."""
-        if not ids:
-            return {}
-        documents = await self._find(WEBHOOKS, {"_id": {"$in": list(ids)}}, WEBHOOK_FIELDS, limit=len(ids))
-        webhooks = [
-            replace(parse_webhook(document, self._country, self._vault), version=version_of(document, self._vault))
-            for document in documents
-        ]
-        keys = [webhook.id for webhook in webhooks]
-        records = await self._find(WEBHOOK_HEALTH, {"_id": {"$in": keys}}, limit=len(ids)) if keys else []
-        health = {record["_id"]: record for record in records}
-        return {webhook.id: with_health(webhook, health.get(webhook.id)) for webhook in webhooks}
-
     # --- deliveries ---
 
     async def delivery_counts(self, webhook_ids: Sequence[WebhookId]) -> Mapping[WebhookId, DeliveryCounts]:
@@ -213,7 +169,7 @@ class MongoReader:
         return {webhook_id: _counts(by_status) for webhook_id, by_status in by_webhook.items()}
 
     async def delivery(self, delivery_id: DeliveryId) -> tuple[Delivery, bytes | None] | None:
-        fields = {**_DELIVERY_FIELDS, "event": 1}
+        fields = {**DELIVERY_FIELDS, "event": 1}
         found = await self._find(DELIVERIES, {"_id": delivery_id}, fields, limit=1)
         if not found:
             return None
@@ -223,7 +179,7 @@ class MongoReader:
     async def deliveries(self, where: DeliveryFilter, *, after: Position | None, limit: int) -> Sequence[Delivery]:
         query = delivery_query(where, after)
         hint = _hint(where, query)
-        found = await self._find(DELIVERIES, query, _LISTED_DELIVERY_FIELDS, sort=_NEWEST_FIRST, hint=hint, limit=limit)
+        found = await self._find(DELIVERIES, query, LISTED_DELIVERY_FIELDS, sort=_NEWEST_FIRST, hint=hint, limit=limit)
         return [read_delivery(document) for document in found]
 
     async def count_deliveries(self, where: DeliveryFilter) -> int:
@@ -243,16 +199,11 @@ class MongoReader:
 
     async def deliveries_of_events(self, events: Sequence[StoredEvent]) -> Mapping[EventKey, Sequence[Delivery]]:
         # The ids follow from the trace, so no index is needed and none is searched.
-        ids = {
-            event.key: [
-                delivery_id(event.key, webhook_id) for webhook_id, verdict in event.trace if verdict is Verdict.MATCHED
-            ]
-            for event in events
-        }
+        ids = {event.key: [delivery_id(event.key, webhook_id) for webhook_id in event.went_to] for event in events}
         wanted = [identity for of_event in ids.values() for identity in of_event]
         if not wanted:
             return {key: [] for key in ids}
-        found = await self._find(DELIVERIES, {"_id": {"$in": wanted}}, _LISTED_DELIVERY_FIELDS, limit=len(wanted))
+        found = await self._find(DELIVERIES, {"_id": {"$in": wanted}}, LISTED_DELIVERY_FIELDS, limit=len(wanted))
         stored = {document["_id"]: read_delivery(document) for document in found}
         return {key: [stored[identity] for identity in of_event if identity in stored] for key, of_event in ids.items()}
 
@@ -262,7 +213,7 @@ class MongoReader:
         query = _span("received_at", after)
         order = [("received_at", DESCENDING), ("_id", DESCENDING)]
         hint = "newest" if query else None
-        found = await self._find(DEAD_LETTERS, query, _LISTED_LETTER_FIELDS, sort=order, hint=hint, limit=limit)
+        found = await self._find(DEAD_LETTERS, query, LISTED_LETTER_FIELDS, sort=order, hint=hint, limit=limit)
         return [read_dead_letter(document) for document in found]
 
     async def count_dead_letters(self) -> int:
@@ -271,51 +222,6 @@ class MongoReader:
     async def dead_letter(self, letter_id: str) -> StoredDeadLetter | None:
         found = await self._find(DEAD_LETTERS, {"_id": letter_id}, limit=1)
         return read_dead_letter(found[0]) if found else None
-
-    # --- asking ---
-
-    async def _find(
-        self,
-        collection: str,
-        query: Document,
-        fields: Mapping[str, Any] | None = None,
-        *,
-        limit: int,
-        sort: Iterable[tuple[str, int]] | None = None,
-        hint: str | None = None,
-    ) -> list[Document]:
-        async with self._asking():
-            cursor = self._database[collection].find(
-                query,
-                fields,
-                sort=sort,
-                hint=hint,
-                limit=limit,
-                batch_size=limit,  # one round trip
-                max_time_ms=MAX_READ_TIME_MS,
-            )
-            found: list[Document] = await cursor.to_list(limit)
-        return found
-
-    async def _count(self, collection: str, query: Document, index: str) -> int:
-        async with self._asking():
-            # The hint makes it count keys of the index; without one, an open filter reads every document.
-            count: int = await self._database[collection].count_documents(query, hint=index, maxTimeMS=MAX_READ_TIME_MS)
-        return count
-
-    @asynccontextmanager
-    async def _asking(self) -> AsyncIterator[None]:
-        """Takes a slot, bounds the time, and makes the driver's exceptions ours, quoting neither query nor URL."""
-        try:
-            async with asyncio.timeout(READ_TIMEOUT_SECONDS), self._slots:
-                yield
-        except ExecutionTimeout as error:
-            raise DependencyUnavailable("MongoDB did not finish in time: narrow the search down") from error
-        except PyMongoError as error:
-            code = f", code {error.code}" if isinstance(error, OperationFailure) else ""
-            raise DependencyUnavailable(f"MongoDB does not answer ({type(error).__name__}{code})") from error
-        except TimeoutError as error:
-            raise DependencyUnavailable(f"MongoDB did not answer within {READ_TIMEOUT_SECONDS} s") from error
 
 
 def _webhook_query(account_id: AccountId | None, event_type: EventType | None) -> Document:

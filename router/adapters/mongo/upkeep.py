@@ -11,7 +11,7 @@ from pymongo.errors import PyMongoError
 
 from router.adapters.mongo.documents import StoredDocument
 from router.adapters.mongo.driver import MAX_READ_TIME_MS, Database
-from router.adapters.mongo.forgetting import ANSWERS_GONE, LETTER_GONE, PAYLOAD_GONE, deliveries_of
+from router.adapters.mongo.forgetting import ANSWERS_GONE, LETTER_GONE, PAYLOAD_GONE, TRACE_FIELDS, deliveries_of
 from router.adapters.mongo.indexes import DEAD_LETTERS, DELIVERIES, EVENTS
 from router.adapters.mongo.resilience import Persistent
 from router.domain.errors import DependencyUnavailable
@@ -49,7 +49,10 @@ class MongoUpkeep:
 
     async def _expired_events(self, now: datetime) -> list[StoredDocument]:
         expired = self._events.find(
-            {"payload_expires_at": {"$lte": now}}, {"trace": 1}, limit=SWEEP_BATCH, max_time_ms=MAX_READ_TIME_MS
+            {"payload_expires_at": {"$lte": now}},
+            dict.fromkeys(TRACE_FIELDS, 1),
+            limit=SWEEP_BATCH,
+            max_time_ms=MAX_READ_TIME_MS,
         )
         return [event async for event in expired]
 

@@ -14,13 +14,11 @@ from aiohttp import web
 
 from router.application.limits import Buckets, Rate
 from router.application.token_book import TokenBook
-from router.domain.principal import Principal, Scope
+from router.domain.principal import ADMIN, Principal, Scope
 from router.domain.token import Denial
 from router.web.clients import Network, client_address
 from router.web.problems import ProblemError
 
-ADMIN: Final = Principal(name="admin_token", scopes=frozenset({Scope.ADMIN}))
-"""Whoever has `api.admin_token`."""
 FAILURES_SHARE: Final = 0.1
 """Of the rate of all requests: how many of an address may fail to authenticate."""
 
@@ -42,13 +40,18 @@ class Access:
     denied: Callable[[str], object] = lambda _: None
     clock: Callable[[], float] = time.monotonic
 
+    @property
+    def admin_digest(self) -> bytes | None:
+        """What is compared of the admin token."""
+        return None if self.admin_token is None else _digest(self.admin_token)
+
 
 class Doorkeeper:
     """Lets requests in, or ends them: 401, 403, 429."""
 
     def __init__(self, access: Access, tokens: TokenBook) -> None:
         self._tokens = tokens
-        self._admin = None if access.admin_token is None else _digest(access.admin_token)
+        self._admin = access.admin_digest
         self._trusted = access.trusted_proxies
         self._denied = access.denied
         failures = Rate(per_second=access.rate.per_second * FAILURES_SHARE, burst=access.rate.burst * FAILURES_SHARE)
@@ -60,19 +63,34 @@ class Doorkeeper:
         """Who sends a request that needs `scope`. Raises ProblemError, and DependencyUnavailable where the store does
         not say whose token it is."""
         address = self.pace(request)
-        text = self._bearer(request)
+        principal = await self.identify(address, self._bearer(request))
+        if isinstance(principal, Denial):
+            raise ProblemError(401, _DENIALS[principal], headers={"WWW-Authenticate": 'Bearer error="invalid_token"'})
+        self.let_in(principal, scope)
+        return principal
+
+    async def identify(self, address: str, text: str) -> Principal | Denial:
+        """Who sends `text` as a token from `address`. Raises a 429 where too many failed, and DependencyUnavailable
+        where the store does not say."""
         # Before the token is looked at: else guessing would go on under the limit, and only the right guess be let in.
         self._require("failures", self._failures.wait(address))
 
         principal = ADMIN if self._is_admin(text) else await self._tokens.principal(text)
         if isinstance(principal, Denial):
             self._failures.take(address)
-            raise self._refusal(principal.value, 401, _DENIALS[principal], 'Bearer error="invalid_token"')
-        self._require("token_rate", self._of_principal.take(principal.name))
+            self._denied(principal.value)
+        return principal
+
+    def let_in(self, principal: Principal, scope: Scope) -> None:
+        """Raises a 429 where there were too many requests of this principal, a 403 where it may not do this."""
+        self.count(principal)
         if not principal.may(scope):
             needs = f'Bearer error="insufficient_scope", scope="{scope.value}"'
             raise self._refusal("scope", 403, f"the token does not have the scope {scope.value}", needs)
-        return principal
+
+    def count(self, principal: Principal) -> None:
+        """Raises a 429 where there were too many requests of this principal."""
+        self._require("token_rate", self._of_principal.take(principal.name))
 
     def pace(self, request: web.Request) -> str:
         """The address that a request counts for. Raises a 429 where there were too many of it."""

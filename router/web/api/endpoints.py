@@ -17,7 +17,7 @@ from router.application.manage import Randomness
 from router.domain.egress import EgressPolicy
 from router.domain.principal import Principal, Scope
 from router.domain.version import ANY, Seen
-from router.ports import AuditLog, Publisher, Reader, Registry, TokenStore
+from router.ports import AuditLog, Publisher, Reader, Registry, ReplayStore, TokenStore
 
 Query = TypeVar("Query", bound=BaseModel)
 Body = TypeVar("Body")
@@ -26,11 +26,15 @@ Answer = TypeVar("Answer")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Api:
-    """What endpoints work with, made for one principal: `reader`, `registry` and `audit` know nothing that it may not
-    see. `country` is where numbers without a country code are dialled, `egress` where new webhooks may lead."""
+    """What endpoints work with, made for one principal: `reader`, `registry`, `replays` and `audit` know nothing that
+    it may not see. `country` is where numbers without a country code are dialled, `egress` where new webhooks may
+    lead."""
 
     reader: Reader
     registry: Registry
+    replays: ReplayStore
+    replay_rate: float
+    """Deliveries a second of a bulk replay that does not say."""
     tokens: TokenStore
     audit: AuditLog
     publisher: Publisher
@@ -39,6 +43,8 @@ class Api:
     egress: EgressPolicy
     now: Callable[[], datetime]
     randomness: Randomness
+    checks: Callable[[], Mapping[str, bool]]
+    """What readiness depends on, and whether each is well now."""
     rotation_overlap: timedelta
     """How long old secrets sign where a rotation does not say."""
 
@@ -84,6 +90,8 @@ class Endpoint:
     body: type[BaseModel] | None
     answer: Any
     """The type of the answer, for its JSON schema; None: no content."""
+    previews: Any
+    """The type of an answer where nothing was done, which was not asked for: a 200. None: there is no such."""
     tagged: bool
     """Whether the answer has an ETag."""
     handler: Handler
@@ -119,7 +127,7 @@ def endpoint(
     def decorate(handler: Handler) -> Endpoint:
         types = get_type_hints(handler)
         query, body = get_args(types["call"])
-        answer, tagged = _answer(types["return"])
+        answer, previews, tagged = _answer(types["return"])
         return Endpoint(
             method=method,
             path=path,
@@ -131,6 +139,7 @@ def endpoint(
             query=query,
             body=None if body is NoneType else body,
             answer=None if status == 204 else answer,
+            previews=previews,
             tagged=tagged,
             handler=handler,
         )
@@ -138,11 +147,12 @@ def endpoint(
     return decorate
 
 
-def _answer(kind: Any) -> tuple[Any, bool]:
-    """What an answer of this type is made of, and whether it is tagged. None beside it is a 404."""
+def _answer(kind: Any) -> tuple[Any, Any, bool]:
+    """What an answer of this type is made of, what it previews, and whether it is tagged. None beside it is a 404."""
     kinds = get_args(kind) if get_origin(kind) in (Union, UnionType) else (kind,)
-    (answer,) = (each for each in kinds if each is not NoneType)
-    return (get_args(answer)[0], True) if get_origin(answer) is Tagged else (answer, False)
+    answer, *previews = (each for each in kinds if each is not NoneType)
+    tagged = get_origin(answer) is Tagged
+    return get_args(answer)[0] if tagged else answer, previews[0] if previews else None, tagged
 
 
 def _paragraphs(handler: Handler) -> list[str]:

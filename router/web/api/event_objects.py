@@ -44,6 +44,17 @@ class TraceObject:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LaterObject:
+    """An event that this webhook did not match when it came was sent to it later."""
+
+    webhook_id: WebhookIdText
+    webhook_name: Annotated[str | None, Field(description="Its name today; null: deleted since.", examples=["CRM"])]
+    at: datetime
+    replay_id: Annotated[str, Field(examples=["rpl_aeaqcaibaeaqcaibaeaqcaib"])]
+    delivery_id: Annotated[str | None, Field(description="The delivery that followed; null: not kept any more.")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EventObject:
     """What was received, which webhooks matched, which did not and why, and each delivery."""
 
@@ -63,6 +74,9 @@ class EventObject:
     trace: list[TraceObject]
     trace_truncated: Annotated[bool, Field(description="Whether webhooks that did not match were left out.")]
     deliveries: list[DeliveryObject]
+    replayed: Annotated[
+        list[LaterObject], Field(description="Webhooks that a replay of missing events sent it to later.")
+    ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -39,9 +39,12 @@ _COMPONENT: Final = "#/components/schemas/{model}"
 _TAGS: Final[Mapping[str, str]] = {
     "webhooks": "Definitions: where events go, and under which conditions.",
     "deliveries": "One event for one webhook, with the log of its attempts.",
+    "replays": "Many deliveries, or events that matched nothing, sent again.",
     "events": "What was received from the platform.",
     "calls": "The events of one conversation.",
     "accounts": "The switch of each account.",
+    "search": "Anything by whatever is at hand.",
+    "health": "What fails and what waits.",
     "dead-letters": "Messages that could not be understood.",
     "audit": "Who saw or changed what.",
     "tokens": "Who may use the API, and for what.",
@@ -147,7 +150,7 @@ def _operation(endpoint: Endpoint, query: JsonSchema) -> Operation:
             *([_IF_MATCH] if endpoint.conditional else []),
         ],
         requestBody=_request_body(endpoint),
-        responses={str(endpoint.status): _answer(endpoint)} | _errors(_error_statuses(endpoint)),
+        responses=_answers(endpoint) | _errors(_error_statuses(endpoint)),
         security=[{_SECURITY: [endpoint.scope.value]}],
     )
 
@@ -221,14 +224,23 @@ def _request_body(endpoint: Endpoint) -> RequestBody | None:
     return RequestBody(required=endpoint.needs_body, content=content)
 
 
-def _answer(endpoint: Endpoint) -> Response:
+def _answers(endpoint: Endpoint) -> dict[str, Response | Reference]:
     if endpoint.answer is None:
-        return Response(description="Done.")
-    content = {"application/json": MediaType(media_type_schema=_ref(endpoint.answer))}
+        return {str(endpoint.status): Response(description="Done.")}
+    kinds = {endpoint.status: endpoint.answer}
+    if endpoint.previews is not None:
+        kinds[200] = endpoint.previews
     headers: dict[str, Header | Reference] | None = None
     if endpoint.tagged:
         headers = {"ETag": _header("string", '"8f3c0b6a4d5e2f719c0a1b2d3e4f5a6b"', _ETAG)}
-    return Response(description=HTTPStatus(endpoint.status).phrase, content=content, headers=headers)
+    return {
+        str(status): Response(
+            description=HTTPStatus(status).phrase,
+            content={"application/json": MediaType(media_type_schema=_ref(kind))},
+            headers=headers,
+        )
+        for status, kind in sorted(kinds.items())
+    }
 
 
 # --- errors ----------------------------------------------------------------------------------------
@@ -290,7 +302,15 @@ def _schemas(endpoints: Sequence[Endpoint]) -> tuple[dict[type[BaseModel], JsonS
     """The schema of each query string, and the components that answers and bodies refer to by name."""
     queries = list(dict.fromkeys(endpoint.query for endpoint in endpoints))
     bodies = list(dict.fromkeys(endpoint.body for endpoint in endpoints if endpoint.body is not None))
-    answers = list(dict.fromkeys([*(endpoint.answer for endpoint in endpoints if endpoint.answer), Problem]))
+    answers = list(
+        dict.fromkeys(
+            [
+                *(endpoint.answer for endpoint in endpoints if endpoint.answer),
+                *(endpoint.previews for endpoint in endpoints if endpoint.previews),
+                Problem,
+            ]
+        )
+    )
     kinds: list[tuple[Any, Literal["validation", "serialization"]]] = [
         *((kind, "validation") for kind in [*queries, *bodies]),
         *((kind, "serialization") for kind in answers),

@@ -15,6 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidat
 from pydantic_core import ErrorDetails
 
 from router.application.queries import DEFAULT_LIMIT, MAX_LIMIT, PageRequest, WebhookFilter, decode_cursor
+from router.application.search import MAX_SEARCH_LENGTH
 from router.domain.delivery import DeliveryStatus
 from router.domain.errors import InvalidInput
 from router.domain.event import MAX_ID_LENGTH, AccountId, EventType
@@ -126,7 +127,7 @@ class WebhookQuery(PageQuery):
         )
 
 
-class DeliveryQuery(PageQuery):
+class DeliveryConditions(NoQuery):
     """Which deliveries; all conditions hold together."""
 
     account_id: Text | None = Field(default=None, description="Deliveries of this account.", examples=["1042"])
@@ -168,6 +169,10 @@ class DeliveryQuery(PageQuery):
         )
 
 
+class DeliveryQuery(DeliveryConditions, PageQuery):
+    """Which part of the list of which deliveries."""
+
+
 class AuditQuery(PageQuery):
     """Which entries of the audit trail; all conditions hold together."""
 
@@ -184,6 +189,20 @@ class AuditQuery(PageQuery):
             raise InvalidInput("from", "must be before to")
         account_id = AccountId(self.account_id) if self.account_id else None
         return AuditFilter(account_id=account_id, action=self.action, from_=self.from_, to=self.to)
+
+
+class SearchQuery(NoQuery):
+    """What to look for, and where."""
+
+    q: str = Field(
+        min_length=1,
+        max_length=MAX_SEARCH_LENGTH,
+        pattern=CONTROL_FREE,
+        description="An id of a call, an event, a delivery, a user, a webhook or an account; a phone number in any "
+        f"format or its last {MIN_SEARCH_DIGITS} digits; a URL, or the beginning of its host.",
+        examples=["06 39 98 11 22", "call-91", "crm.example.com"],
+    )
+    account_id: Text | None = Field(default=None, description="Look in this account only.", examples=["1042"])
 
 
 class AccountQuery(NoQuery):

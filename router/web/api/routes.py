@@ -62,7 +62,8 @@ def _bound(endpoint: Endpoint, api_for: ApiFor, doorkeeper: Doorkeeper) -> Handl
         headers = {}
         if isinstance(answer, Tagged):
             answer, headers = answer.answer, {"ETag": f'"{answer.version}"'}
-        return web.Response(status=endpoint.status, body=encode(_plain(answer)), content_type=JSON, headers=headers)
+        status = 200 if type(answer) is endpoint.previews else endpoint.status
+        return web.Response(status=status, body=encode(_plain(answer)), content_type=JSON, headers=headers)
 
     return handle
 

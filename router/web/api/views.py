@@ -9,6 +9,7 @@ from typing import Any, assert_never
 from router.application.queries import (
     CallReport,
     EventReport,
+    LaterLine,
     Page,
     TraceLine,
     WebhookReport,
@@ -31,6 +32,7 @@ from router.web.api.event_objects import (
     DeadLetterObject,
     DeadLetterPage,
     EventObject,
+    LaterObject,
     TraceObject,
 )
 from router.web.api.objects import (
@@ -160,7 +162,7 @@ def delivery_object(delivery: Delivery) -> DeliveryObject:
         reason=delivery.reason,
         url=delivery.url,
         attempt_count=delivery.attempt_count,
-        attempts=[_attempt_object(attempt) for attempt in delivery.attempts],
+        attempts=[attempt_object(attempt) for attempt in delivery.attempts],
         next_attempt_at=delivery.next_attempt_at,
         created_at=delivery.created_at,
         completed_at=delivery.completed_at,
@@ -171,7 +173,7 @@ def delivery_detail(delivery: Delivery, payload: bytes | None) -> DeliveryDetail
     return DeliveryDetail(**_values(delivery_object(delivery)), payload=_text(payload))
 
 
-def _attempt_object(attempt: Attempt) -> AttemptObject:
+def attempt_object(attempt: Attempt) -> AttemptObject:
     return AttemptObject(
         number=attempt.number,
         trigger=attempt.trigger,
@@ -205,7 +207,11 @@ def event_object(report: EventReport) -> EventObject:
         payload=_text(event.payload),
         trace=[_trace_object(line) for line in report.trace],
         trace_truncated=event.trace_truncated,
-        deliveries=[delivery_object(line.delivery) for line in report.trace if line.delivery],
+        deliveries=[
+            *(delivery_object(line.delivery) for line in report.trace if line.delivery),
+            *(delivery_object(line.delivery) for line in report.later if line.delivery),
+        ],
+        replayed=[_later_object(line) for line in report.later],
     )
 
 
@@ -225,6 +231,16 @@ def _trace_object(line: TraceLine) -> TraceObject:
         webhook_state=line.webhook.state if line.webhook else None,
         matched=line.verdict is Verdict.MATCHED,
         verdict=line.verdict,
+        delivery_id=line.delivery.id if line.delivery else None,
+    )
+
+
+def _later_object(line: LaterLine) -> LaterObject:
+    return LaterObject(
+        webhook_id=line.replayed.webhook_id,
+        webhook_name=line.webhook.name if line.webhook else None,
+        at=line.replayed.at,
+        replay_id=line.replayed.replay_id,
         delivery_id=line.delivery.id if line.delivery else None,
     )
 

@@ -24,9 +24,19 @@ _NAMES: Final = {
 
 
 def sample_event(
-    event_type: EventType, *, account_id: str, number: str | None, user_id: str | None, token: str, now: datetime
+    event_type: EventType,
+    *,
+    account_id: str,
+    token: str,
+    now: datetime,
+    number: str | None = None,
+    user_id: str | None = None,
+    is_test: bool = False,
 ) -> bytes:
-    """A whole event. `token` makes its id and its call one of a kind; `number` is the tracking number, as written."""
+    """A whole event. `token` makes its id and its call one of a kind; `number` is the tracking number, as written.
+
+    With `is_test`, its data say so, for a customer's program to do nothing with it.
+    """
     is_user = event_type is EventType.USER
     event = {
         "id": f"evt_{token}",
@@ -38,7 +48,7 @@ def sample_event(
         "sequence": None if is_user else 1,
         "tracking_number": {"id": "tn-sample", "number": number or TRACKING_NUMBER, "label": "Sample"},
         "user_id": user_id or (USER if is_user else None),
-        "data": _DATA[event_type],
+        "data": {"test": True, **_DATA[event_type]} if is_test else _DATA[event_type],
     }
     return json.dumps(event, ensure_ascii=False).encode()
 

@@ -1,0 +1,1 @@
+"""The pages, one module for each group of them: what each shows and does. They know ports and no HTTP."""
