@@ -14,10 +14,10 @@ SEED ?=
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-header $(ARGS)
 
-.PHONY: help setup run test faults check format bench soak fuzz messages sbom lock clean
+.PHONY: help setup run test screenshots faults check format bench soak fuzz messages sbom lock clean
 
 help: ## print this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## make .venv from the lock; does nothing when it is up to date
 
@@ -32,7 +32,12 @@ run: setup ## demo: broker, store, router and a fake customer; make run ARGS="--
 
 test: setup ## every test; make test ARGS="-k retry"
 	@scripts/ensure-broker
+	@scripts/ensure-browser
 	@exec $(BIN)/pytest $(ARGS)
+
+screenshots: setup ## docs/img: the console's pages as the browser tests see them
+	@scripts/ensure-browser
+	@ROUTER_TEST_SCREENSHOTS=docs/img exec $(BIN)/pytest -q tests/browser/test_screenshots.py $(ARGS)
 
 faults: setup ## break everything, write docs/faults.md; make faults ARGS="-k broker"
 	@scripts/ensure-broker

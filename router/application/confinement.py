@@ -116,11 +116,13 @@ class _AccountReader:
     def _narrowed(self, where: DeliveryFilter) -> DeliveryFilter:
         return replace(where, account_id=self._own(where.account_id))
 
-    async def event(self, account_id: AccountId, event_id: str) -> StoredEvent | None:
-        return await self._reader.event(self._own(account_id), event_id)
+    async def event(self, account_id: AccountId, event_id: str, *, with_payload: bool = True) -> StoredEvent | None:
+        return await self._reader.event(self._own(account_id), event_id, with_payload=with_payload)
 
-    async def events_of_call(self, account_id: AccountId, call_id: str, limit: int) -> Sequence[StoredEvent]:
-        return await self._reader.events_of_call(self._own(account_id), call_id, limit)
+    async def events_of_call(
+        self, account_id: AccountId, call_id: str, limit: int, *, with_payload: bool = True
+    ) -> Sequence[StoredEvent]:
+        return await self._reader.events_of_call(self._own(account_id), call_id, limit, with_payload=with_payload)
 
     async def deliveries_of_events(self, events: Sequence[StoredEvent]) -> Mapping[EventKey, Sequence[Delivery]]:
         own = [event for event in events if event.account_id == self._account_id]

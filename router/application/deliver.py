@@ -183,6 +183,7 @@ class Deliverer:
                 error=classified.error,
                 response_body=_kept_body(answer),
                 response_truncated=isinstance(answer, Answer) and answer.truncated,
+                error_detail=answer.error_detail if isinstance(answer, Answer | NoAnswer) else None,
             )
         detail = answer.detail if isinstance(answer, NoAnswer | LocalFault) else None
         self._tell(claim, classified, after, number=number, duration=duration, detail=detail)

@@ -40,6 +40,8 @@ from router.ports import (
 DEFAULT_LIMIT: Final = 50
 MAX_LIMIT: Final = 200
 MAX_EVENTS_OF_CALL: Final = 100
+MAX_OTHER_WEBHOOKS: Final = 200
+"""The newest webhooks of an account, among which are those that a trace does not name."""
 SCAN_STEP: Final = 200
 """Webhooks read at once while looking for those in one state."""
 MAX_SCANNED: Final = 5_000
@@ -256,6 +258,16 @@ class TraceLine:
     webhook: Webhook | None
     delivery: Delivery | None
 
+    @property
+    def delay(self) -> timedelta | None:
+        """From the reception to the first attempt; None where there was none, or where it is not in the list."""
+        return None if self.delivery is None else first_delay(self.delivery)
+
+
+def first_delay(delivery: Delivery) -> timedelta | None:
+    first = next(iter(delivery.attempts), None)
+    return first.started_at - delivery.created_at if first is not None and first.number == 1 else None
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LaterLine:
@@ -273,6 +285,14 @@ class EventReport:
     event: StoredEvent
     trace: Sequence[TraceLine]
     later: Sequence[LaterLine] = ()
+    others: Sequence[Webhook] = ()
+    """Webhooks of the account that the trace does not name: made since, or left out of a trace that was cut."""
+
+    @property
+    def upstream(self) -> timedelta | None:
+        """From what happened, by the publisher's clock, to its reception."""
+        event = self.event
+        return None if event.occurred_at is None else event.received_at - event.occurred_at
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -285,16 +305,20 @@ class CallReport:
     is_truncated: bool
 
 
-async def event_report(reader: Reader, account_id: AccountId, event_id: str) -> EventReport | None:
-    event = await reader.event(account_id, event_id)
+async def event_report(
+    reader: Reader, account_id: AccountId, event_id: str, *, with_payload: bool = True
+) -> EventReport | None:
+    event = await reader.event(account_id, event_id, with_payload=with_payload)
     if event is None:
         return None
     return (await _reports(reader, [event]))[0]
 
 
-async def call_report(reader: Reader, account_id: AccountId, call_id: str) -> CallReport | None:
+async def call_report(
+    reader: Reader, account_id: AccountId, call_id: str, *, with_payload: bool = True
+) -> CallReport | None:
     """None where no event of the account had this call id."""
-    events = await reader.events_of_call(account_id, call_id, MAX_EVENTS_OF_CALL + 1)
+    events = await reader.events_of_call(account_id, call_id, MAX_EVENTS_OF_CALL + 1, with_payload=with_payload)
     if not events:
         return None
     return CallReport(
@@ -310,6 +334,9 @@ async def _reports(reader: Reader, events: Sequence[StoredEvent]) -> list[EventR
     named |= {later.webhook_id for event in events for later in event.replayed}
     webhooks = await reader.webhooks_by_id(named)
     deliveries = await reader.deliveries_of_events(events)
+    of_account = await reader.webhooks(
+        account_id=events[0].account_id, event_type=None, after=None, limit=MAX_OTHER_WEBHOOKS
+    )
 
     reports = []
     for event in events:
@@ -327,7 +354,9 @@ async def _reports(reader: Reader, events: Sequence[StoredEvent]) -> list[EventR
             LaterLine(replayed=each, webhook=webhooks.get(each.webhook_id), delivery=by_webhook.get(each.webhook_id))
             for each in event.replayed
         ]
-        reports.append(EventReport(event=event, trace=trace, later=later))
+        told = {*(webhook_id for webhook_id, _ in event.trace), *(each.webhook_id for each in event.replayed)}
+        others = [webhook for webhook in of_account if webhook.id not in told]
+        reports.append(EventReport(event=event, trace=trace, later=later, others=others))
     return reports
 
 

@@ -18,8 +18,9 @@ from router.domain.delivery import Delivery, DeliveryId
 from router.domain.errors import InvalidInput, OutOfSight
 from router.domain.event import MAX_ID_LENGTH, AccountId
 from router.domain.numbers import search_prefix
+from router.domain.replay import ReplayId
 from router.domain.webhook import Webhook, WebhookId
-from router.ports import DeliveryFilter, FoundEvent, Reader
+from router.ports import DeliveryFilter, FoundEvent, Reader, ReplayStore
 
 MAX_SEARCH_LENGTH: Final = 2_048
 """Characters of what is searched: a URL is the longest that there is to paste."""
@@ -29,6 +30,7 @@ MIN_HOST_LENGTH: Final = 4
 
 _DELIVERY: Final = re.compile(r"\bdlv_\w{1,64}\b", re.ASCII)
 _LETTER: Final = re.compile(r"\bdl_\w{1,64}\b", re.ASCII)
+_REPLAY: Final = re.compile(r"\brpl_\w{1,64}\b", re.ASCII)
 _HOST: Final = re.compile(r"(?:[a-z0-9_\-]+\.)+[a-z][a-z0-9\-]*[a-z0-9](?::[0-9]{1,5})?")
 _PHONE_SCHEME: Final = re.compile(r"(?:tel|sips?|callto):", re.IGNORECASE)
 _HAS_CONTROLS: Final = re.compile(r"[\x00-\x1f\x7f]")
@@ -48,6 +50,7 @@ class SearchKind(StrEnum):
     HOST = "host"
     ACCOUNT = "account"
     DEAD_LETTER = "dead_letter"
+    REPLAY = "replay"
 
 
 class HitKind(StrEnum):
@@ -59,6 +62,7 @@ class HitKind(StrEnum):
     WEBHOOK = "webhook"
     ACCOUNT = "account"
     DEAD_LETTER = "dead_letter"
+    REPLAY = "replay"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +111,9 @@ class SearchReport:
         return next(iter(hits.values())) if is_all else None
 
 
+_OURS: Final = ((SearchKind.DELIVERY, _DELIVERY), (SearchKind.DEAD_LETTER, _LETTER), (SearchKind.REPLAY, _REPLAY))
+
+
 # --- what a text may be ----------------------------------------------------------------------------
 
 
@@ -120,7 +127,7 @@ def understand(text: str, country: str) -> list[Guess]:
         raise InvalidInput("q", f"must be no longer than {MAX_SEARCH_LENGTH} characters")
     if _HAS_CONTROLS.search(text):
         raise InvalidInput("q", "must not hold control characters")
-    for kind, pattern in ((SearchKind.DELIVERY, _DELIVERY), (SearchKind.DEAD_LETTER, _LETTER)):
+    for kind, pattern in _OURS:
         # Wherever it stands: the addresses of our own pages end so.
         if (found := pattern.search(text)) is not None:
             return [Guess(kind=kind, value=found[0])]
@@ -178,15 +185,26 @@ def _is_address(text: str) -> bool:
 # --- finding it ------------------------------------------------------------------------------------
 
 
-async def search(reader: Reader, text: str, *, account_id: AccountId | None, country: str) -> SearchReport:
-    """Whatever `text` may be, looked for in one account or in all that the reader sees. Raises InvalidInput."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sources:
+    """Where is looked."""
+
+    reader: Reader
+    replays: ReplayStore
+
+
+async def search(sources: Sources, text: str, *, account_id: AccountId | None, country: str) -> SearchReport:
+    """Whatever `text` may be, looked for in one account or in all that the sources see. Raises InvalidInput."""
     guesses = understand(text, country)
     if account_id is not None:
-        await reader.account(account_id)  # whoever may not see it, is told so by this
+        await sources.reader.account(account_id)  # whoever may not see it, is told so by this
     groups = []
     for guess in guesses:
         try:
-            hits = await _FINDERS[guess.kind](reader, guess.value, account_id)
+            if guess.kind is SearchKind.REPLAY:
+                hits = await _by_replay(sources.replays, guess.value, account_id)
+            else:
+                hits = await _FINDERS[guess.kind](sources.reader, guess.value, account_id)
         except OutOfSight:  # another account's id, or what belongs to none
             continue
         if hits:
@@ -261,6 +279,21 @@ async def _by_letter(reader: Reader, value: str, _: AccountId | None) -> list[Hi
         return []
     return [
         Hit(kind=HitKind.DEAD_LETTER, id=letter.id, account_id=None, status=letter.reason, at=letter.received_at),
+    ]
+
+
+async def _by_replay(replays: ReplayStore, value: str, account_id: AccountId | None) -> list[Hit]:
+    replay = await replays.replay(ReplayId(value))
+    if replay is None or account_id not in (None, replay.where.account_id):
+        return []
+    return [
+        Hit(
+            kind=HitKind.REPLAY,
+            id=replay.id,
+            account_id=replay.where.account_id,
+            status=replay.state.value,
+            at=replay.created_at,
+        )
     ]
 
 

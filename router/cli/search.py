@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from router.application.search import Hit, SearchReport, search
+from router.application.search import Hit, SearchReport, Sources, search
 from router.cli import output, views
 from router.cli.base import Command
 from router.cli.options import json_option
@@ -39,7 +39,8 @@ def search_(session: Session, /, *, text: str, account: str | None, as_json: boo
 
     async def work(store: Store, settings: Settings) -> SearchReport:
         account_id = AccountId(account) if account is not None else None
-        return await search(store.reader, text, account_id=account_id, country=settings.numbers.default_country)
+        sources = Sources(reader=store.reader, replays=store.replays)
+        return await search(sources, text, account_id=account_id, country=settings.numbers.default_country)
 
     try:
         report = session.with_store(work)

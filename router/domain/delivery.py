@@ -63,6 +63,35 @@ class AttemptError(StrEnum):
     OTHER = "other"
 
 
+class ErrorKind(StrEnum):
+    """What is known of a failed attempt beyond its error."""
+
+    NAME_NOT_FOUND = "name_not_found"
+    NAME_WITHOUT_ADDRESS = "name_without_address"
+    NAME_SERVERS = "name_servers"
+    CERTIFICATE_EXPIRED = "certificate_expired"
+    CERTIFICATE_NOT_YET_VALID = "certificate_not_yet_valid"
+    CERTIFICATE_OF_OTHER_HOST = "certificate_of_other_host"
+    CERTIFICATE_SELF_SIGNED = "certificate_self_signed"
+    CERTIFICATE_UNTRUSTED = "certificate_untrusted"
+    CLIENT_CERTIFICATE = "client_certificate"
+    NOT_TLS = "not_tls"
+    NO_COMMON_TLS = "no_common_tls"
+    NO_ROUTE = "no_route"
+    CLOSED_WITHOUT_ANSWER = "closed_without_answer"
+    REDIRECTED = "redirected"
+    TOKEN_ENDPOINT = "token_endpoint"  # noqa: S105  no token: where one is fetched
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorDetail:
+    """`host` is where a redirect leads, without path; `at` is when a certificate expired."""
+
+    kind: ErrorKind
+    host: str | None = None
+    at: datetime | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
     """One HTTP try. `duration_ms` runs from the first byte of work on the connection to the end of the answer."""
@@ -75,6 +104,7 @@ class Attempt:
     error: AttemptError | None
     response_body: str | None
     response_truncated: bool
+    error_detail: ErrorDetail | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,6 +157,8 @@ class Delivery:
     next_attempt_at: datetime | None
     created_at: datetime
     completed_at: datetime | None
+    number_endings: tuple[str, ...] = ()
+    """The last two digits of each number that it is found by: enough to tell calls apart, and nobody's number."""
 
 
 def delivery_id(event_key: EventKey, webhook_id: WebhookId) -> DeliveryId:

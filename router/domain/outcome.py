@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
 
-from router.domain.delivery import AttemptError
+from router.domain.delivery import AttemptError, ErrorDetail
 
 GONE: Final = 410
 RETRY_AFTER_STATUSES: Final = frozenset({429, 503})
@@ -20,16 +20,18 @@ class Answer:
     body: bytes
     truncated: bool
     retry_after_seconds: float | None = None
+    error_detail: ErrorDetail | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NoAnswer:
     """No complete answer came. `detail` is for operators and names no address, number or token. `note` is what the
-    attempt log says in place of an answer; it holds nothing secret either."""
+    attempt log says in place of an answer; it holds nothing secret either. `error_detail` goes to the attempt log."""
 
     error: AttemptError
     detail: str = ""
     note: str | None = None
+    error_detail: ErrorDetail | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

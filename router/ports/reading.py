@@ -136,9 +136,11 @@ class Reader(Overview, Protocol):
 
     async def count_deliveries(self, where: DeliveryFilter) -> int: ...
 
-    async def event(self, account_id: AccountId, event_id: str) -> StoredEvent | None: ...
+    async def event(self, account_id: AccountId, event_id: str, *, with_payload: bool = True) -> StoredEvent | None: ...
 
-    async def events_of_call(self, account_id: AccountId, call_id: str, limit: int) -> Sequence[StoredEvent]:
+    async def events_of_call(
+        self, account_id: AccountId, call_id: str, limit: int, *, with_payload: bool = True
+    ) -> Sequence[StoredEvent]:
         """In the order of reception."""
 
     async def deliveries_of_events(self, events: Sequence[StoredEvent]) -> Mapping[EventKey, Sequence[Delivery]]:

@@ -127,6 +127,7 @@ async def test_event_tells_what_was_received_and_why_each_webhook_matched_or_not
     sent = delivery(received)
     stored.add_webhook(webhook("wh_crm"))
     stored.add_webhook(webhook("wh_off", name="Dialler", enabled=False))
+    stored.add_webhook(webhook("wh_new", name="Newer", created_at=at(60)))
     stored.add_event(received)
     stored.add_delivery(sent, received.key)
 
@@ -143,6 +144,7 @@ async def test_event_tells_what_was_received_and_why_each_webhook_matched_or_not
         "tracking_number": "+33199001234",
         "occurred_at": "2026-03-01T12:00:00.000Z",
         "received_at": "2026-03-01T12:00:00.000Z",
+        "upstream_ms": 0,
         "source": "call",
         "account_enabled": True,
         "payload": '{"n":1e3}',
@@ -152,7 +154,9 @@ async def test_event_tells_what_was_received_and_why_each_webhook_matched_or_not
             trace("wh_deleted", None, None, "event_type", None),
         ],
         "trace_truncated": False,
+        "other_webhooks": [{"webhook_id": "wh_new", "webhook_name": "Newer", "created_at": "2026-03-01T12:01:00.000Z"}],
         "deliveries": [(await api.get("/v1/deliveries")).json["items"][0]],
+        "replayed": [],
     }
     assert (await api.get("/v1/calls/call-1", account_id="1042")).json == {
         "account_id": "1042",
@@ -170,6 +174,7 @@ def trace(webhook_id: str, name: str | None, state: str | None, verdict: str, de
         "matched": verdict == "matched",
         "verdict": verdict,
         "delivery_id": delivery_id,
+        "delay_ms": 0 if delivery_id else None,
     }
 
 

@@ -44,6 +44,7 @@ async def test_delivery_is_shown_whole_with_the_exact_text_that_is_sent(api: Api
                 "error": None,
                 "response_body": "thanks",
                 "response_truncated": False,
+                "error_detail": None,
             }
         ],
         "next_attempt_at": None,

@@ -12,13 +12,15 @@ from motor.motor_asyncio import AsyncIOMotorClient
 
 from router.adapters.mongo.driver import Database
 from router.adapters.mongo.reader import MongoReader
+from router.adapters.mongo.replays import MongoReplays
 from router.application.overview import health_report
-from router.application.search import search
+from router.application.search import Sources, search
 from router.domain.delivery import DeliveryId, DeliveryStatus
 from router.domain.event import AccountId
 from router.domain.matching import Verdict
 from router.domain.webhook import Suspension, SuspensionReason, WebhookId
 from router.ports import MAX_BUCKETS, DeliveryBucket, DeliveryFilter, FoundEvent, LetterCount, StoredAccount
+from tests.support.api import KEEP
 from tests.support.reading import Client, RecordedReads, World, assert_from_indexes
 from tests.support.samples import ACCOUNT, NOON, at, dead_letter, delivery, event, webhook
 from tests.support.stored import StoredThings
@@ -218,13 +220,15 @@ async def test_every_question_is_answered_from_an_index_and_bounded(
     fill(stored)
     recorder = RecordedReads()
     client: Any = AsyncIOMotorClient(mongo_url, event_listeners=[recorder])
-    reader = MongoReader(Database(client, mongo_database), "FR")
+    database = Database(client, mongo_database)
+    reader = MongoReader(database, "FR")
+    sources = Sources(reader=reader, replays=MongoReplays(database, KEEP))
 
     for text in ("1042", "dlv_1", "dl_1", "evt-1", "evt-none", "call-1", "u-1", "wh_crm", "crm-7.example.com"):
         for account_id in (None, ACCOUNT):
-            report = await search(reader, text, account_id=account_id, country="FR")
+            report = await search(sources, text, account_id=account_id, country="FR")
             assert bool(report.groups) == (text != "evt-none"), text
-    assert (await search(reader, "06 39 98 11 22", account_id=None, country="FR")).sole_hit is not None
+    assert (await search(sources, "06 39 98 11 22", account_id=None, country="FR")).sole_hit is not None
     health = await health_report(reader, {}, at(LOG))
     await reader.delivery_buckets([CRM, FLYER], NOON, HOUR)
     await reader.deliveries(DeliveryFilter(webhook_id=CRM, to=at(LOG)), after=None, limit=50)

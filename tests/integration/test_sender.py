@@ -4,11 +4,12 @@ import asyncio
 import os
 import socket
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from router.domain.delivery import AttemptError
+from router.domain.delivery import AttemptError, ErrorDetail, ErrorKind
 from router.domain.outcome import Answer, NoAnswer, SendResult
 from tests.support.dns_server import ScriptedDns
 from tests.support.http_server import (
@@ -139,7 +140,11 @@ ANSWERS: dict[str, tuple[Step, Answer]] = {
     "101": (head(101, {"upgrade": "websocket", "connection": "upgrade"}), ok(b"", status=101)),
     "a redirect is not followed": (
         head(307, {"location": "http://127.0.0.1:9/", "content-length": "0"}),
-        ok(b"", status=307),
+        replace(ok(b"", status=307), error_detail=ErrorDetail(kind=ErrorKind.REDIRECTED, host="127.0.0.1")),
+    ),
+    "a redirect to nowhere": (
+        head(302, {"location": "http://[", "content-length": "0"}),
+        replace(ok(b"", status=302), error_detail=ErrorDetail(kind=ErrorKind.REDIRECTED)),
     ),
     "status without a reason": (head(200, {"content-length": "0"}).replace(b"200 ", b"200"), ok(b"")),
     "HTTP/1.0": (then_close(head(200, version="1.0") + b"OK"), ok()),

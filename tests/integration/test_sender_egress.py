@@ -11,7 +11,7 @@ import pytest
 
 from router.adapters.http.connector import BoundedResolver, name_resolver
 from router.adapters.http.egress import EgressDenied, guarded_sockets
-from router.domain.delivery import AttemptError
+from router.domain.delivery import AttemptError, ErrorDetail, ErrorKind
 from router.domain.egress import EgressPolicy, EgressRule, parse_allow_rule
 from router.domain.outcome import Answer, LocalFault, NoAnswer, SendResult
 from tests.support.dns_server import ANY_NAME, BROKEN, SILENT, ScriptedDns
@@ -181,7 +181,9 @@ async def test_redirect_is_not_followed_anywhere(status: int) -> None:
     ):
         results = [await sender.send(outgoing(server.url)) for _ in range(2)]
 
-    assert results == [Answer(status_code=status, body=b"", truncated=False)] * 2
+    told = [(result.status_code, result.error_detail) for result in results if isinstance(result, Answer)]
+    hosts = ("127.0.0.1", FORBIDDEN)
+    assert told == [(status, ErrorDetail(kind=ErrorKind.REDIRECTED, host=host)) for host in hosts]
     assert canary.connections == forbidden.connections == []
 
 

@@ -89,6 +89,8 @@ class Surroundings:
     rate: Rate = GENEROUS
     trusted_proxies: tuple[Network, ...] = ()
     clock: Callable[[], float] = time.monotonic
+    book_clock: Callable[[], float] = time.monotonic
+    """How old the token book's answers are."""
     console: ConsoleSettings = field(default_factory=ConsoleSettings)
     denied: list[str] = field(default_factory=list)
     """Reasons why requests were not let in."""
@@ -102,7 +104,7 @@ class Surroundings:
         return MongoTokens(self.database)
 
     def app(self) -> web.Application:
-        book = TokenBook(self.tokens, self.now)
+        book = TokenBook(self.tokens, self.now, self.book_clock)
         access = Access(
             admin_token=self.token,
             rate=self.rate,

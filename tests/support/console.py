@@ -63,13 +63,17 @@ class Browser:
         self.base = base
         self.cookies: dict[str, str] = {}
         self.language = language
+        self.announces = True
+        """Whether it says which site its requests come from, as browsers do since 2023."""
         self._session = session
         self._form_token = ""
 
     async def request(
         self, method: str, target: str, *, headers: Mapping[str, str] | None = None, **more: Any
     ) -> Screen:
-        sent = {**HTML, "Accept-Language": self.language, "Sec-Fetch-Site": "same-origin", **(headers or {})}
+        sent = {**HTML, "Accept-Language": self.language, **(headers or {})}
+        if self.announces:
+            sent.setdefault("Sec-Fetch-Site", "same-origin")
         if self.cookies:
             sent["Cookie"] = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
         url = URL(f"{self.base}{target}", encoded=True)

@@ -123,14 +123,22 @@ class FakeReader(FakeOverview):
 
     # --- events ---
 
-    async def event(self, account_id: AccountId, event_id: str) -> StoredEvent | None:
+    async def event(self, account_id: AccountId, event_id: str, *, with_payload: bool = True) -> StoredEvent | None:
         found = (
-            event for event in self._events.values() if (event.account_id, event.event_id) == (account_id, event_id)
+            event if with_payload else replace(event, payload=None)
+            for event in self._events.values()
+            if (event.account_id, event.event_id) == (account_id, event_id)
         )
         return next(found, None)
 
-    async def events_of_call(self, account_id: AccountId, call_id: str, limit: int) -> Sequence[StoredEvent]:
-        found = [event for event in self._events.values() if (event.account_id, event.call_id) == (account_id, call_id)]
+    async def events_of_call(
+        self, account_id: AccountId, call_id: str, limit: int, *, with_payload: bool = True
+    ) -> Sequence[StoredEvent]:
+        found = [
+            event if with_payload else replace(event, payload=None)
+            for event in self._events.values()
+            if (event.account_id, event.call_id) == (account_id, call_id)
+        ]
         return sorted(found, key=lambda event: (event.received_at, event.key))[:limit]
 
     async def deliveries_of_events(self, events: Sequence[StoredEvent]) -> Mapping[EventKey, Sequence[Delivery]]:

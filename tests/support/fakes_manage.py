@@ -368,10 +368,12 @@ class FakeReader(FakeOverview):
     async def count_deliveries(self, where: DeliveryFilter) -> int:
         return len(await self.deliveries(where, after=None, limit=10**9))
 
-    async def event(self, account_id: AccountId, event_id: str) -> StoredEvent | None:
+    async def event(self, account_id: AccountId, event_id: str, *, with_payload: bool = True) -> StoredEvent | None:
         return None
 
-    async def events_of_call(self, account_id: AccountId, call_id: str, limit: int) -> Sequence[StoredEvent]:
+    async def events_of_call(
+        self, account_id: AccountId, call_id: str, limit: int, *, with_payload: bool = True
+    ) -> Sequence[StoredEvent]:
         return ()
 
     async def deliveries_of_events(self, events: Sequence[StoredEvent]) -> Mapping[EventKey, Sequence[Delivery]]:

@@ -1,6 +1,7 @@
 """House rules that import-linter cannot see, read from the syntax tree of every module."""
 
 import ast
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -102,3 +103,26 @@ def test_no_query_holds_a_pattern_or_a_program() -> None:
     }
     assert "$match" in words
     assert {word: words[word] for word in SERVER_SIDE_CODE & set(words)} == {}
+
+
+CONSOLE = ROUTER / "web" / "console"
+# What would let text of strangers through as markup, and what the console's own policy forbids.
+UNSAFE_IN_TEMPLATES = {
+    "a value that is not escaped": r"\|\s*safe\b|autoescape",
+    "a script or a style in the page": r"<style|\sstyle=|\son[a-z]+=|javascript:|<script(?![^>]* src=)",
+    "something of another host": r"(?:src|href|action)=\"(?:https?:)?//",
+}
+
+
+@pytest.mark.parametrize("kind", UNSAFE_IN_TEMPLATES)
+def test_no_template_lets_in(kind: str) -> None:
+    templates = {path: path.read_text(encoding="utf-8") for path in (CONSOLE / "templates").rglob("*.html")}
+    assert len(templates) > 10
+    found = {path.name: re.findall(UNSAFE_IN_TEMPLATES[kind], text) for path, text in templates.items()}
+    assert {name: hits for name, hits in found.items() if hits} == {}
+
+
+def test_text_becomes_markup_in_three_places_only() -> None:
+    """Icons of our own, marks around what is invisible, and colours; each of them escapes what it is given."""
+    makers = {path.name for path in CONSOLE.rglob("*.py") if re.search(r"\bMarkup\(", path.read_text(encoding="utf-8"))}
+    assert makers == {"highlight.py", "icons.py", "visible.py"}

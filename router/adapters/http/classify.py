@@ -12,11 +12,20 @@ import ssl
 from typing import Final
 
 import aiohttp
-from aiodns.error import ARES_ECANCELLED, ARES_ECONNREFUSED, ARES_EDESTRUCTION, ARES_EFILE, ARES_ENOMEM, DNSError
+from aiodns.error import (
+    ARES_ECANCELLED,
+    ARES_ECONNREFUSED,
+    ARES_EDESTRUCTION,
+    ARES_EFILE,
+    ARES_ENODATA,
+    ARES_ENOMEM,
+    ARES_ENOTFOUND,
+    DNSError,
+)
 from aiohttp.http import HttpProcessingError
 
 from router.adapters.http.trail import Trail
-from router.domain.delivery import AttemptError
+from router.domain.delivery import AttemptError, ErrorDetail, ErrorKind
 from router.domain.outcome import LocalFault, NoAnswer
 
 _LOCAL_ERRNOS: Final = frozenset(
@@ -35,6 +44,27 @@ _MERGED_ERRNO: Final = re.compile(r"\[Errno (\d+)\]")
 
 _HOSTNAME_MISMATCH: Final = 62  # X509_V_ERR_HOSTNAME_MISMATCH; OpenSSL's own text quotes the name
 _IP_ADDRESS_MISMATCH: Final = 64
+_CERTIFICATE_KINDS: Final = {
+    # OpenSSL's X509_V_ERR_…
+    9: ErrorKind.CERTIFICATE_NOT_YET_VALID,
+    10: ErrorKind.CERTIFICATE_EXPIRED,
+    18: ErrorKind.CERTIFICATE_SELF_SIGNED,
+    **dict.fromkeys((2, 19, 20, 21), ErrorKind.CERTIFICATE_UNTRUSTED),
+    **dict.fromkeys((_HOSTNAME_MISMATCH, _IP_ADDRESS_MISMATCH), ErrorKind.CERTIFICATE_OF_OTHER_HOST),
+}
+_HANDSHAKE_KINDS: Final = {
+    **dict.fromkeys(("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG"), ErrorKind.NOT_TLS),
+    **dict.fromkeys(
+        ("TLSV1_ALERT_PROTOCOL_VERSION", "UNSUPPORTED_PROTOCOL", "SSLV3_ALERT_HANDSHAKE_FAILURE"),
+        ErrorKind.NO_COMMON_TLS,
+    ),
+    **dict.fromkeys(
+        ("TLSV13_ALERT_CERTIFICATE_REQUIRED", "SSLV3_ALERT_BAD_CERTIFICATE", "TLSV1_ALERT_UNKNOWN_CA"),
+        ErrorKind.CLIENT_CERTIFICATE,
+    ),
+}
+_DNS_KINDS: Final = {ARES_ENOTFOUND: ErrorKind.NAME_NOT_FOUND, ARES_ENODATA: ErrorKind.NAME_WITHOUT_ADDRESS}
+_NO_ROUTE: Final = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH})
 
 
 def classify(exc: Exception, trail: Trail) -> NoAnswer | LocalFault:
@@ -48,7 +78,7 @@ def classify(exc: Exception, trail: Trail) -> NoAnswer | LocalFault:
     if isinstance(exc, aiohttp.ClientConnectorDNSError):
         return _not_resolved(exc.os_error)
     if (fault := _tls_fault(exc)) is not None:
-        return NoAnswer(error=AttemptError.TLS, detail=tls_detail(fault))
+        return _no_answer(AttemptError.TLS, tls_detail(fault), _tls_kind(fault))
     return _os_error(exc, trail) if isinstance(exc, OSError) else _other(exc)
 
 
@@ -57,7 +87,7 @@ def _timed_out(trail: Trail) -> NoAnswer:
         return NoAnswer(error=AttemptError.TIMEOUT, detail="no answer in time")
     if trail.dialled:
         return NoAnswer(error=AttemptError.CONNECT_TIMEOUT, detail="no connection in time")
-    return NoAnswer(error=AttemptError.DNS, detail="the name was not resolved in time")
+    return _no_answer(AttemptError.DNS, "the name was not resolved in time", ErrorKind.NAME_SERVERS)
 
 
 def _not_resolved(fault: OSError) -> NoAnswer | LocalFault:
@@ -65,7 +95,8 @@ def _not_resolved(fault: OSError) -> NoAnswer | LocalFault:
     cause = fault.__cause__
     if isinstance(cause, DNSError) and cause.args[0] in _LOCAL_DNS_CODES:
         return LocalFault(detail=detail)
-    return NoAnswer(error=AttemptError.DNS, detail=detail)
+    kind = _DNS_KINDS.get(cause.args[0]) if isinstance(cause, DNSError) else None
+    return _no_answer(AttemptError.DNS, detail, kind or ErrorKind.NAME_SERVERS)
 
 
 def _tls_fault(exc: Exception) -> Exception | None:
@@ -86,6 +117,13 @@ def tls_detail(fault: Exception) -> str:
     return (reason or "handshake failed").replace("_", " ").lower()
 
 
+def _tls_kind(fault: Exception) -> ErrorKind | None:
+    if isinstance(fault, ssl.SSLCertVerificationError):
+        return _CERTIFICATE_KINDS.get(fault.verify_code)
+    reason = fault.reason if isinstance(fault, ssl.SSLError) else None
+    return _HANDSHAKE_KINDS.get(reason or "")
+
+
 def _os_error(exc: OSError, trail: Trail) -> NoAnswer | LocalFault:
     number = _errno_of(exc)
     if number in _LOCAL_ERRNOS:
@@ -93,7 +131,8 @@ def _os_error(exc: OSError, trail: Trail) -> NoAnswer | LocalFault:
     if number == errno.ETIMEDOUT:
         return _timed_out(trail)
     error = _ERRORS_BY_ERRNO.get(number, AttemptError.OTHER)
-    return NoAnswer(error=error, detail=os.strerror(number) if number else type(exc).__name__)
+    kind = ErrorKind.NO_ROUTE if number in _NO_ROUTE else None
+    return _no_answer(error, os.strerror(number) if number else type(exc).__name__, kind)
 
 
 def _errno_of(exc: OSError) -> int:
@@ -112,13 +151,19 @@ def _errno_of(exc: OSError) -> int:
 
 
 def _other(exc: Exception) -> NoAnswer:
+    kind = None
     match exc:
         case aiohttp.ServerDisconnectedError():
             error, detail = AttemptError.CONNECTION_RESET, "closed without an answer"
+            kind = ErrorKind.CLOSED_WITHOUT_ANSWER
         case aiohttp.ClientResponseError() | HttpProcessingError():
             error, detail = AttemptError.PROTOCOL, "the answer is not valid HTTP, or its head is too large"
         case aiohttp.InvalidURL():
             error, detail = AttemptError.BLOCKED_ADDRESS, "the host is a number, but no canonical IPv4 address"
         case _:
             error, detail = AttemptError.OTHER, type(exc).__name__
-    return NoAnswer(error=error, detail=detail)
+    return _no_answer(error, detail, kind)
+
+
+def _no_answer(error: AttemptError, detail: str, kind: ErrorKind | None) -> NoAnswer:
+    return NoAnswer(error=error, detail=detail, error_detail=None if kind is None else ErrorDetail(kind=kind))

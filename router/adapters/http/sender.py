@@ -23,12 +23,13 @@ from yarl import URL
 
 from router.adapters.http.classify import classify
 from router.adapters.http.connector import GuardedConnector, client_tls, name_resolver
+from router.adapters.http.expiries import Expiries
 from router.adapters.http.identities import ClientIdentities
 from router.adapters.http.proxy import ProxyAddress, ProxyTunnels
 from router.adapters.http.tokens import MAX_TOKEN_ANSWER_BYTES, Grant, TokenAnswer, Tokens, failure, read_token
 from router.adapters.http.trail import TRAIL, ProxyFaultKind, Trail
 from router.domain.credentials import ClientCertificate, OAuth2Auth
-from router.domain.delivery import MAX_KEPT_RESPONSE_BYTES, AttemptError
+from router.domain.delivery import MAX_KEPT_RESPONSE_BYTES, AttemptError, ErrorDetail, ErrorKind
 from router.domain.egress import EgressPolicy, EgressRule, Refusal, check_url
 from router.domain.outcome import RETRY_AFTER_STATUSES, Answer, LocalFault, NoAnswer, SendResult
 from router.domain.retry import parse_retry_after
@@ -38,6 +39,8 @@ CONNECT_TIMEOUT: Final = timedelta(seconds=3)
 """For the name, the TCP connection and the TLS handshake together (contract, section 4)."""
 MAX_HEAD_FIELD_BYTES: Final = 8190
 """The longest status line or header field of an answer that is accepted."""
+MAX_HOST_LENGTH: Final = 253
+"""Of a name in DNS, and so of the host of a redirect that is kept."""
 _MAX_PLAIN_BODY_BYTES: Final = 1024 * 1024
 """aiohttp warns of larger bytes, which it would write at once; a BytesIO is written in pieces."""
 
@@ -84,6 +87,7 @@ class HttpSender:
         tls = self._new_tls()
         self._resolver = self._make_resolver()
         self._identities = ClientIdentities(self._new_tls)
+        self._expiries = Expiries(self._policy, self._resolver)
         self._tokens = Tokens(asyncio.get_running_loop().time)
         proxy = self._proxy
         self._tunnels = ProxyTunnels(proxy, resolver=self._resolver, tls=tls) if proxy is not None else None
@@ -208,7 +212,9 @@ class HttpSender:
             async with asyncio.timeout_at(deadline):
                 response = await self._post(url, request, trail, tls)
         except Exception as exc:
-            return self._classify(exc, trail) if self._is_open() else _SHUTTING_DOWN
+            if not self._is_open():
+                return _SHUTTING_DOWN
+            return await self._dated(self._classify(exc, trail), url, deadline)
         finally:
             TRAIL.reset(token)
 
@@ -232,6 +238,15 @@ class HttpSender:
             # Without a refusal it was the client that did not take the host for an address.
             self._on_refusal(trail.refusal.rule if trail.refusal else EgressRule.NOT_AN_ADDRESS)
         return answer
+
+    async def _dated(self, answer: NoAnswer | LocalFault, url: URL, deadline: float) -> NoAnswer | LocalFault:
+        """An expired certificate with its date, where that can be had in time. Behind a proxy nothing is dialled."""
+        if not isinstance(answer, NoAnswer) or answer.error_detail is None or self._tunnels is not None:
+            return answer
+        if answer.error_detail.kind is not ErrorKind.CERTIFICATE_EXPIRED:
+            return answer
+        at = await self._expiries.find(url.raw_host or "", url.port or 0, deadline)
+        return replace(answer, error_detail=replace(answer.error_detail, at=at))
 
     async def _post(
         self, url: URL, request: OutgoingRequest, trail: Trail, tls: ssl.SSLContext | None
@@ -275,6 +290,7 @@ class HttpSender:
             body=body,
             truncated=not complete,
             retry_after_seconds=self._retry_after(response),
+            error_detail=_redirection(response),
         )
 
     def _retry_after(self, response: aiohttp.ClientResponse) -> float | None:
@@ -315,6 +331,18 @@ async def _read_body(content: aiohttp.StreamReader, deadline: float, max_bytes: 
     except (aiohttp.ClientError, HttpProcessingError, OSError):
         return bytes(kept[:max_bytes]), False
     return bytes(kept[:max_bytes]), len(kept) < limit
+
+
+def _redirection(response: aiohttp.ClientResponse) -> ErrorDetail | None:
+    """The host that an answer sends us to; the rest of the address may hold what is nobody's business."""
+    if not 300 <= response.status < 400:
+        return None
+    try:
+        host = response.url.join(URL(response.headers.get("Location", ""))).raw_host
+    except ValueError:
+        host = None
+    is_fit = host is not None and len(host) <= MAX_HOST_LENGTH and host.isprintable()
+    return ErrorDetail(kind=ErrorKind.REDIRECTED, host=host if is_fit else None)
 
 
 @lru_cache(maxsize=4096)

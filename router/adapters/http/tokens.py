@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from router.adapters.http.sharing import SharedWork
 from router.domain.credentials import OAuth2Auth
-from router.domain.delivery import AttemptError
+from router.domain.delivery import AttemptError, ErrorDetail, ErrorKind
 from router.domain.outcome import LocalFault, NoAnswer
 from router.domain.webhook import WebhookId
 
@@ -147,7 +147,7 @@ def read_token(status: int, body: bytes, *, complete: bool) -> Grant | NoAnswer:
 def failure(error: AttemptError, what: str) -> NoAnswer:
     """An attempt that did not come to be, because there was no token."""
     text = f"token endpoint: {what}"
-    return NoAnswer(error=error, detail=text, note=text)
+    return NoAnswer(error=error, detail=text, note=text, error_detail=ErrorDetail(kind=ErrorKind.TOKEN_ENDPOINT))
 
 
 def _life(expires_in: object) -> float:

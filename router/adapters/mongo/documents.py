@@ -32,6 +32,8 @@ from router.domain.delivery import (
     DeliveryId,
     DeliveryReason,
     DeliveryStatus,
+    ErrorDetail,
+    ErrorKind,
     Trigger,
 )
 from router.domain.event import AccountId, EventKey, EventType
@@ -221,7 +223,23 @@ def attempt_document(attempt: Attempt) -> Document:
         "error": attempt.error.value if attempt.error else None,
         "response_body": attempt.response_body,
         "response_truncated": attempt.response_truncated,
+        **_error_detail_document(attempt.error_detail),
     }
+
+
+def _error_detail_document(detail: ErrorDetail | None) -> Document:
+    """The field that only attempts with a detail have."""
+    if detail is None:
+        return {}
+    values = {"kind": detail.kind.value, "host": detail.host, "at": detail.at}
+    return {"error_detail": {name: value for name, value in values.items() if value is not None}}
+
+
+def _read_error_detail(document: StoredDocument | None) -> ErrorDetail | None:
+    if document is None:
+        return None
+    at = optional_utc(document.get("at"))
+    return ErrorDetail(kind=ErrorKind(document["kind"]), host=document.get("host"), at=at)
 
 
 def read_attempt(document: StoredDocument) -> Attempt:
@@ -234,6 +252,7 @@ def read_attempt(document: StoredDocument) -> Attempt:
         error=AttemptError(document["error"]) if document["error"] else None,
         response_body=document["response_body"],
         response_truncated=document["response_truncated"],
+        error_detail=_read_error_detail(document.get("error_detail")),
     )
 
 
@@ -255,7 +274,14 @@ def read_delivery(document: StoredDocument) -> Delivery:
         next_attempt_at=optional_utc(document["next_attempt_at"]),
         created_at=utc(document["created_at"]),
         completed_at=optional_utc(document["completed_at"]),
+        number_endings=_number_endings(document.get("search", ())),
     )
+
+
+def _number_endings(search: Iterable[str]) -> tuple[str, ...]:
+    # Stored backwards: the last digits come first.
+    numbers = (key.removeprefix("number:") for key in search if key.startswith("number:"))
+    return tuple(number[:2][::-1] for number in numbers)
 
 
 # --- claims ----------------------------------------------------------------------------------------

@@ -32,7 +32,7 @@ LISTED_ATTEMPTS: Final = 20
 DELIVERY_FIELDS: Final[Document] = dict.fromkeys(
     (
         *("account_id", "webhook_id", "event_id", "event_type", "event_name", "call_id", "user_id", "status", "reason"),
-        *("url", "attempt_count", "attempts", "next_attempt_at", "created_at", "completed_at"),
+        *("url", "attempt_count", "attempts", "next_attempt_at", "created_at", "completed_at", "search"),
     ),
     1,
 )

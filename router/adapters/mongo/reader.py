@@ -40,6 +40,7 @@ MAX_UNDATED_WEBHOOKS: Final = 10_000
 """Webhooks without a date of creation that a list looks at."""
 _NEWEST_FIRST: Final = [("created_at", DESCENDING), ("_id", DESCENDING)]
 _EVENT_FIELDS: Final = dict.fromkeys(("born_at", "expire_at", "payload_expires_at"), 0)
+_EVENT_WITHOUT_PAYLOAD: Final = _EVENT_FIELDS | {"payload": 0}
 _HAS_NO_DATE: Final = {"$not": {"$type": "date"}}
 
 # The filters that an index begins with, the most selective first, and the keys of a query that it answers without
@@ -187,14 +188,18 @@ class MongoReader(MongoOverview):
 
     # --- events ---
 
-    async def event(self, account_id: AccountId, event_id: str) -> StoredEvent | None:
-        found = await self._find(EVENTS, {"_id": event_key(account_id, event_id)}, _EVENT_FIELDS, limit=1)
+    async def event(self, account_id: AccountId, event_id: str, *, with_payload: bool = True) -> StoredEvent | None:
+        fields = _EVENT_FIELDS if with_payload else _EVENT_WITHOUT_PAYLOAD
+        found = await self._find(EVENTS, {"_id": event_key(account_id, event_id)}, fields, limit=1)
         return read_event(found[0]) if found else None
 
-    async def events_of_call(self, account_id: AccountId, call_id: str, limit: int) -> Sequence[StoredEvent]:
+    async def events_of_call(
+        self, account_id: AccountId, call_id: str, limit: int, *, with_payload: bool = True
+    ) -> Sequence[StoredEvent]:
+        fields = _EVENT_FIELDS if with_payload else _EVENT_WITHOUT_PAYLOAD
         query = {"call_id": call_id, "account_id": account_id}
         order = [("received_at", 1), ("_id", 1)]
-        found = await self._find(EVENTS, query, _EVENT_FIELDS, sort=order, hint="call", limit=limit)
+        found = await self._find(EVENTS, query, fields, sort=order, hint="call", limit=limit)
         return [read_event(document) for document in found]
 
     async def deliveries_of_events(self, events: Sequence[StoredEvent]) -> Mapping[EventKey, Sequence[Delivery]]:

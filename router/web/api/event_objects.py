@@ -41,6 +41,16 @@ class TraceObject:
         ),
     ]
     delivery_id: Annotated[str | None, Field(description="The delivery that followed.")]
+    delay_ms: Annotated[int | None, Field(description="From reception to the first attempt.", examples=[4])]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OtherWebhookObject:
+    """A webhook of the account that the trace does not name: made since, or left out of a trace that was cut."""
+
+    webhook_id: WebhookIdText
+    webhook_name: Annotated[str, Field(examples=["CRM"])]
+    created_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,11 +78,15 @@ class EventObject:
     tracking_number: Annotated[str | None, Field(description="E.164.", examples=["+33199001234"])]
     occurred_at: Annotated[datetime | None, Field(description="By the publisher's clock.")]
     received_at: datetime
+    upstream_ms: Annotated[
+        int | None, Field(description="From `occurred_at`, by the publisher's clock, to `received_at`.", examples=[19])
+    ]
     source: Annotated[str, Field(description="The source of the configuration that it came from.", examples=["call"])]
     account_enabled: Annotated[bool, Field(description="Whether the account was switched on at that moment.")]
     payload: Annotated[str | None, Field(description="The text as received; null once its retention is over.")]
     trace: list[TraceObject]
     trace_truncated: Annotated[bool, Field(description="Whether webhooks that did not match were left out.")]
+    other_webhooks: list[OtherWebhookObject]
     deliveries: list[DeliveryObject]
     replayed: Annotated[
         list[LaterObject], Field(description="Webhooks that a replay of missing events sent it to later.")

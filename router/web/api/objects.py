@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from pydantic import Field, WithJsonSchema
 
 from router.domain.credentials import ClientAuthentication
-from router.domain.delivery import AttemptError, DeliveryReason, DeliveryStatus, Trigger
+from router.domain.delivery import AttemptError, DeliveryReason, DeliveryStatus, ErrorKind, Trigger
 from router.domain.event import EventType
 from router.domain.headers import HIDDEN
 from router.domain.webhook import WebhookState
@@ -170,6 +170,15 @@ class RotatedWebhook(WebhookObject):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorDetailObject:
+    """What is known of a failure beyond its error."""
+
+    kind: ErrorKind
+    host: Annotated[str | None, Field(description="Where a redirect leads, without path.", examples=["example.com"])]
+    at: Annotated[datetime | None, Field(description="When the certificate expired.")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptObject:
     """One HTTP try."""
 
@@ -181,6 +190,7 @@ class AttemptObject:
     error: Annotated[AttemptError | None, Field(description="null: a success.")]
     response_body: Annotated[str | None, Field(description="The beginning of the answer, at most 2 KiB.")]
     response_truncated: Annotated[bool, Field(description="Whether the answer was longer.")]
+    error_detail: Annotated[ErrorDetailObject | None, Field(description="null: no more is known than the error.")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

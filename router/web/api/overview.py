@@ -86,12 +86,14 @@ def search_object(report: SearchReport) -> SearchObject:
 
 @endpoint("GET", "/v1/search", Scope.READ)
 async def search(api: Api, call: Call[SearchQuery, None]) -> SearchObject:
-    """Find whatever was pasted: a call, an event, a delivery, a phone number, a user, a webhook, its host, an account.
+    """Find whatever was pasted: a call, an event, a delivery, a phone number, a user, a webhook, its host, a replay, an
+    account.
 
     Neither payloads nor numbers are shown, so this leaves no entry in the audit trail.
     """
     account_id = AccountId(call.query.account_id) if call.query.account_id else None
-    return search_object(await searching.search(api.reader, call.query.q, account_id=account_id, country=api.country))
+    sources = searching.Sources(reader=api.reader, replays=api.replays)
+    return search_object(await searching.search(sources, call.query.q, account_id=account_id, country=api.country))
 
 
 # --- health ----------------------------------------------------------------------------------------

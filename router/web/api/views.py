@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from dataclasses import fields
+from datetime import timedelta
 from typing import Any, assert_never
 
 from router.application.queries import (
@@ -18,7 +19,7 @@ from router.application.queries import (
 )
 from router.application.tokens import NewToken
 from router.domain.credentials import Auth, BasicAuth, BearerAuth, ClientCertificate, OAuth2Auth
-from router.domain.delivery import Attempt, Delivery
+from router.domain.delivery import Attempt, Delivery, ErrorDetail
 from router.domain.headers import HIDDEN
 from router.domain.matching import Verdict
 from router.domain.principal import Scope
@@ -33,6 +34,7 @@ from router.web.api.event_objects import (
     DeadLetterPage,
     EventObject,
     LaterObject,
+    OtherWebhookObject,
     TraceObject,
 )
 from router.web.api.objects import (
@@ -45,6 +47,7 @@ from router.web.api.objects import (
     DeliveryDetail,
     DeliveryObject,
     DeliveryPage,
+    ErrorDetailObject,
     OAuth2AuthObject,
     RotatedWebhook,
     SecretObject,
@@ -183,7 +186,12 @@ def attempt_object(attempt: Attempt) -> AttemptObject:
         error=attempt.error,
         response_body=attempt.response_body,
         response_truncated=attempt.response_truncated,
+        error_detail=_error_detail_object(attempt.error_detail),
     )
+
+
+def _error_detail_object(detail: ErrorDetail | None) -> ErrorDetailObject | None:
+    return None if detail is None else ErrorDetailObject(kind=detail.kind, host=detail.host, at=detail.at)
 
 
 # --- events and calls ---
@@ -202,11 +210,16 @@ def event_object(report: EventReport) -> EventObject:
         tracking_number=event.tracking_number,
         occurred_at=event.occurred_at,
         received_at=event.received_at,
+        upstream_ms=_milliseconds(report.upstream),
         source=event.source,
         account_enabled=event.account_enabled,
         payload=_text(event.payload),
         trace=[_trace_object(line) for line in report.trace],
         trace_truncated=event.trace_truncated,
+        other_webhooks=[
+            OtherWebhookObject(webhook_id=other.id, webhook_name=other.name, created_at=other.created_at)
+            for other in report.others
+        ],
         deliveries=[
             *(delivery_object(line.delivery) for line in report.trace if line.delivery),
             *(delivery_object(line.delivery) for line in report.later if line.delivery),
@@ -232,6 +245,7 @@ def _trace_object(line: TraceLine) -> TraceObject:
         matched=line.verdict is Verdict.MATCHED,
         verdict=line.verdict,
         delivery_id=line.delivery.id if line.delivery else None,
+        delay_ms=_milliseconds(line.delay),
     )
 
 
@@ -325,6 +339,10 @@ def token_with_text(new: NewToken) -> TokenWithText:
 
 def _cursor(position: Position | None) -> str | None:
     return None if position is None else encode_cursor(position)
+
+
+def _milliseconds(duration: timedelta | None) -> int | None:
+    return None if duration is None else round(duration / timedelta(milliseconds=1))
 
 
 def _text(payload: bytes | None) -> str | None:

@@ -6,12 +6,13 @@ from typing import Final
 
 from markupsafe import Markup
 from pygments.lexers.data import JsonLexer
-from pygments.token import STANDARD_TYPES
+from pygments.token import STANDARD_TYPES, Whitespace
 
 from router.web.console.visible import visible
 
-MAX_COLOURED_LENGTH: Final = 100_000
-"""Characters; colours for more cost the reader's browser, and this process, more than they tell."""
+MAX_COLOURED_LENGTH: Final = 16_384
+"""Characters; colours for more cost this process, and the reader's browser, more than they tell."""
+_PLAIN: Final = frozenset({STANDARD_TYPES[Whitespace], "p", ""})
 
 
 def coloured_json(text: str) -> Markup:
@@ -20,10 +21,9 @@ def coloured_json(text: str) -> Markup:
         return visible(text)
     # The lexer neither strips nor completes: what is shown is what was sent.
     tokens = JsonLexer(stripnl=False, ensurenl=False).get_tokens(text)
-    parts = [
-        Markup('<span class="%s">%s</span>') % (name, visible(part))
-        if (name := STANDARD_TYPES.get(kind))
-        else visible(part)
-        for kind, part in tokens
-    ]
-    return Markup("").join(parts)
+    return Markup("").join(_coloured(STANDARD_TYPES.get(kind, ""), part) for kind, part in tokens)
+
+
+def _coloured(name: str, part: str) -> Markup:
+    shown = visible(part)
+    return shown if name in _PLAIN else Markup(f'<span class="{name}">{shown}</span>')  # noqa: S704  Pygments' own names

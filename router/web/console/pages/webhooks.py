@@ -144,8 +144,10 @@ def _columns(buckets: Sequence[DeliveryBucket], first: datetime) -> list[tuple[i
 
 
 @route("GET", "/accounts/{id}/switch-off", Scope.MANAGE)
-async def ask_to_switch_off(page: Page[NoQuery]) -> Answer:
+async def ask_to_switch_off(page: Page[NoQuery]) -> Answer | None:
     """Before nothing is sent any more for an account."""
+    if not page.principal.sees(page.id):
+        return None
     return page.show(
         "confirm.html",
         account=page.id,

@@ -1,12 +1,12 @@
-"""What is done to webhooks: added, edited, paused, resumed, given a new secret, deleted. Acts through the same use
-cases as the API and the commands, so the same rules and the same audit trail hold."""
+"""What is done to webhooks: added, edited, paused, resumed, tested, given a new secret, deleted. Acts through the use
+cases of the API and the commands, so the same rules and the same audit trail hold."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 from typing import Final
 
-from router.application import editing, manage, queries, rotation
+from router.application import editing, manage, queries, replay, rotation
 from router.application.queries import WebhookReport
 from router.domain.errors import InvalidInput, Outdated
 from router.domain.event import EventType
@@ -208,6 +208,20 @@ def _back(page: Page[NoQuery]) -> str:
     return safe_next(target) if target else url_for("/webhooks/{id}", id=page.id)
 
 
+@route("POST", "/webhooks/{id}/test", Scope.MANAGE, missing=_NO_WEBHOOK)
+async def send_test(page: Page[NoQuery]) -> Answer | None:
+    """Have a made-up event sent; the webhook's page waits for the answer."""
+    delivery = await replay.send_test(
+        page.api.replays,
+        page.api.reader,
+        WebhookId(page.id),
+        now=page.api.now(),
+        randomness=page.api.randomness,
+        audit=page.audit,
+    )
+    return page.redirect(url_for("/webhooks/{id}", id=page.id, test=delivery.id)) if delivery else None
+
+
 # --- secrets ---------------------------------------------------------------------------------------
 
 
@@ -271,4 +285,5 @@ CHANGES: Final[tuple[Route, ...]] = (
     delete_webhook,
     ask_to_rotate,
     rotate,
+    send_test,
 )
