@@ -14,7 +14,7 @@ SEED ?=
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-header $(ARGS)
 
-.PHONY: help setup run test screenshots faults check format bench soak fuzz messages sbom lock clean
+.PHONY: help setup run test screenshots faults check format bench soak fuzz messages man sbom lock clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -69,6 +69,9 @@ fuzz: .venv-fuzz/.installed ## bytes against the decoder, by which code they rea
 
 messages: setup ## bring the console's catalogues up to date with its texts
 	@$(BIN)/python -m scripts.messages
+
+man: setup ## manual pages, completions, policy files: from the definitions to config/
+	@$(BIN)/python -m scripts.man
 
 sbom: .venv-sbom/.installed ## what the router is made of, from the lock: dist/sbom.cdx.json (CycloneDX)
 	@mkdir -p dist

@@ -1,9 +1,11 @@
-"""Settings become the values that each room asks for. Builds values; touches nothing."""
+"""Settings become the values that each room asks for. Builds values; looks whether stderr is a terminal."""
 
 from __future__ import annotations
 
+import sys
 from base64 import b64encode
 from datetime import timedelta
+from typing import Literal
 from urllib.parse import unquote, urlsplit
 from zoneinfo import ZoneInfo
 
@@ -104,6 +106,10 @@ def audit_retention(settings: Settings) -> timedelta:
     return timedelta(days=settings.retention.audit_days)
 
 
+def log_format(settings: Settings) -> Literal["console", "json"]:
+    return settings.log.format or ("console" if sys.stderr.isatty() else "json")
+
+
 def pseudonyms(settings: Settings) -> Pseudonyms:
     key = settings.log.hash_key
     return Pseudonyms(key.get_secret_value() if key else None, settings.numbers.default_country)
@@ -115,6 +121,11 @@ def broker(settings: Settings) -> BrokerConfig:
         heartbeat_seconds=settings.amqp.heartbeat_seconds,
         connect_timeout_seconds=settings.amqp.connect_timeout_seconds,
     )
+
+
+def vhost(settings: Settings) -> str:
+    """The virtual host of `amqp.url`, as the client reads it."""
+    return unquote(urlsplit(settings.amqp.url.get_secret_value()).path[1:]) or "/"
 
 
 def sources(settings: Settings) -> list[SourceConfig]:

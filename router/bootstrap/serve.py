@@ -6,7 +6,6 @@ import asyncio
 import os
 import secrets
 import socket
-import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from typing import Final
@@ -16,12 +15,14 @@ import uvloop
 
 from router import __version__
 from router.adapters import systemd
+from router.adapters.host import descriptor_limit
 from router.adapters.rabbitmq.publisher import OccasionalPublisher
 from router.application.progress import Progress
 from router.application.sessions import Sessions
 from router.application.token_book import TokenBook
 from router.application.upkeep import Housekeeping
 from router.bootstrap import convert
+from router.bootstrap.last_words import fields_of, show_block
 from router.bootstrap.processes import StatusToParent, WorkerProcesses, status_fd
 from router.bootstrap.store import Store, open_store
 from router.bootstrap.watchdog import LoopLag, Watchdog
@@ -40,6 +41,8 @@ log = structlog.get_logger("router.serve")
 
 START_PATIENCE_SECONDS: Final = 30.0
 """How long a dependency may be missing at start (contract, section 7)."""
+MIN_DESCRIPTORS: Final = 64
+"""Parts, connections and log of a router at rest. What it needs under load: `doctor`."""
 EXIT_UNAVAILABLE: Final = 69
 EXIT_CONFIGURATION: Final = 78
 
@@ -78,9 +81,16 @@ class Readiness:
 
 
 def serve(settings: Settings, *, role: str, workers: int) -> int:
-    """Run `all`, `worker` or `api` until a signal. Returns the exit code of the contract."""
-    log_format = settings.log.format or ("console" if sys.stderr.isatty() else "json")
-    configure_logging(format=log_format, level=settings.log.level, pseudonyms=convert.pseudonyms(settings))
+    """Run `all`, `worker` or `api` until a signal. Returns the exit code of the contract. Raises ConfigurationRefused
+    where this process may open so little that not even its parts would start."""
+    if descriptor_limit() < MIN_DESCRIPTORS:
+        raise ConfigurationRefused(
+            f"this process may have {descriptor_limit()} files and sockets open, and cannot start with fewer than "
+            f"{MIN_DESCRIPTORS}: raise LimitNOFILE in the unit, or ulimit -n"
+        )
+    configure_logging(
+        format=convert.log_format(settings), level=settings.log.level, pseudonyms=convert.pseudonyms(settings)
+    )
     return uvloop.run(_Daemon(settings, role, workers).run())
 
 
@@ -117,10 +127,12 @@ class _Daemon:
         try:
             started = await stop.unless_asked(self._start(resources, supervisor, stop))
         except DependencyUnavailable as error:
-            log.error("dependency_unavailable", error=str(error))
+            log.error("dependency_unavailable", **fields_of(error, self._settings))
+            show_block(error, self._settings)
             return self._workers_exit_code() or EXIT_UNAVAILABLE
         except ConfigurationRefused as error:
-            log.error("configuration_refused", error=str(error))
+            log.error("configuration_refused", **fields_of(error, self._settings))
+            show_block(error, self._settings)
             return EXIT_CONFIGURATION
         if not started:
             return EXIT_OK

@@ -8,10 +8,14 @@ from router import __version__
 from router.cli.accounts import accounts
 from router.cli.audit import audit
 from router.cli.base import Cli, config_option
+from router.cli.config import config
 from router.cli.dead_letters import dead_letters
 from router.cli.deliveries import deliveries
+from router.cli.doctor import doctor
 from router.cli.events import events
+from router.cli.indexes import indexes
 from router.cli.privacy import privacy
+from router.cli.probing import healthcheck, version_
 from router.cli.replays import replays
 from router.cli.sealing import secrets
 from router.cli.search import search_
@@ -19,6 +23,7 @@ from router.cli.service import check_config, completion, demo, openapi, serve
 from router.cli.session import Session
 from router.cli.testing import send_test
 from router.cli.tokens import tokens
+from router.cli.topology import topology
 from router.cli.webhooks import webhooks
 
 
@@ -39,6 +44,9 @@ cli.params.append(config_option())
 for command in (
     serve,
     check_config,
+    config,
+    doctor,
+    healthcheck,
     demo,
     accounts,
     webhooks,
@@ -51,8 +59,11 @@ for command in (
     secrets,
     audit,
     privacy,
+    topology,
+    indexes,
     openapi,
     completion,
+    version_,
 ):
     cli.add_command(command)
 webhooks.add_command(send_test)

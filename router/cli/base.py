@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from enum import IntEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -24,6 +26,7 @@ class ExitCode(IntEnum):
     FAILED = 1
     USAGE = 64
     UNAVAILABLE = 69
+    IO = 74
     CONFIGURATION = 78
     INTERRUPTED = 130
 
@@ -87,18 +90,19 @@ class Cli(Group):
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Never returns. A command may return its exit code; None is success."""
         kwargs["standalone_mode"] = False
+        session = kwargs.setdefault("obj", Session())
         try:
             code = super().main(*args, **kwargs)
         except click.Abort:
             code = ExitCode.INTERRUPTED
-        except click.UsageError as error:
-            error.show()
-            code = ExitCode.USAGE
         except click.ClickException as error:
-            error.show()
-            code = error.exit_code
+            with suppress(OSError):
+                error.show()
+            code = ExitCode.USAGE if isinstance(error, click.UsageError) else error.exit_code
         except RouterError as error:
-            code = _explain(error)
+            code = _explain(error, session)
+        except OSError as error:
+            code = _explain_io(error)
         sys.exit(code if isinstance(code, int) else ExitCode.OK)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -114,28 +118,60 @@ class Cli(Group):
             result = super().invoke(ctx)
             sys.stdout.flush()
         except BrokenPipeError:
-            # Whoever read our output has seen enough. What is still buffered must not fail again at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            # Whoever read our output has seen enough.
+            _forget_stdout()
             return ExitCode.OK
         return result
 
 
-def _explain(error: RouterError) -> ExitCode:
+def _explain(error: RouterError, session: Session) -> ExitCode:
     """Say on stderr what went wrong. The text of a RouterError is made for people."""
-    from router.settings import SettingsError, render_problems  # noqa: PLC0415  heavy
+    from router.settings import SettingsError, render_problems, trouble_of  # noqa: PLC0415  heavy
 
     if isinstance(error, SettingsError):
-        click.echo(render_problems(error), err=True)
+        _say(render_problems(error))
         return ExitCode.CONFIGURATION
-    click.echo(f"Error: {error}", err=True)
+    _say(f"Error: {trouble_of(error, session.read)}")
     match error:
         case ConfigurationRefused():
-            click.echo("`webhook-router check-config` shows every setting and where it comes from.", err=True)
             return ExitCode.CONFIGURATION
         case DependencyUnavailable():
-            click.echo("`webhook-router check-config` shows which servers are meant.", err=True)
             return ExitCode.UNAVAILABLE
         case InvalidInput():
             return ExitCode.USAGE
         case _:
             return ExitCode.FAILED
+
+
+def _explain_io(error: OSError) -> ExitCode:
+    """A file or a disk of this host does not do what it should: no fault of a peer, and none of the settings."""
+    reason = error.strerror or type(error).__name__
+    of_output = error.filename is None and error.errno in _OUTPUT_FAULTS
+    _say(
+        f"Error: {'the result could not be written' if of_output else 'this host refuses something'}\n"
+        f"  seen        {reason}{f': {error.filename}' if error.filename else ''}\n"
+        f"  to do       {_IO_REMEDIES.get(error.errno or 0, 'Give a file and a folder that can be used.')}"
+    )
+    _forget_stdout()
+    return ExitCode.IO
+
+
+_OUTPUT_FAULTS: Final = {errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EFBIG, errno.EBADF}
+_IO_REMEDIES: Final[Mapping[int, str]] = {
+    errno.ENOSPC: "Make room on that disk.",
+    errno.EDQUOT: "Make room, or raise the quota.",
+    errno.EACCES: "Give the user of this process access to it.",
+    errno.EMFILE: "Raise the limit of descriptors (ulimit -n, LimitNOFILE=).",
+}
+
+
+def _say(text: str) -> None:
+    """To stderr, if anybody takes it."""
+    with suppress(OSError):
+        click.echo(text, err=True)
+
+
+def _forget_stdout() -> None:
+    """What is still buffered must not fail again at exit."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

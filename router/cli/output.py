@@ -12,7 +12,7 @@ import sys
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 import click
 
@@ -94,6 +94,11 @@ def print_table(columns: Row, rows: Sequence[Row], *, with_header: bool = True) 
         _print_rich(columns, rows, with_header=with_header)
     else:
         _print_plain(columns, rows, with_header=with_header)
+
+
+def styled(text: str, **style: Any) -> str:
+    """`text` in a colour or weight where stdout shows such things; the word itself says the same."""
+    return click.style(text, **style) if _is_coloured() else text
 
 
 def _is_coloured() -> bool:

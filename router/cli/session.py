@@ -16,14 +16,17 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeVar
 
 from router.application.audit import Auditor
+from router.domain.diagnosis import Finding
 from router.domain.egress import EgressPolicy
 from router.domain.principal import Principal, Scope
+from router.domain.topology import Line
 from router.ports import AuditLog, PrivacyStore, Publisher, Reader, Registry, ReplayStore, SecretStore, TokenStore
 
 if TYPE_CHECKING:
+    from router.bootstrap.topology import TopologyPlan
     from router.settings import Settings
 
 _T = TypeVar("_T")
@@ -105,9 +108,11 @@ def _hold_log(settings: Settings) -> None:
 
 @dataclass(slots=True, kw_only=True)
 class Session:
-    """One run of the command line. `config` is the file of `--config`; the openers are bootstrap's."""
+    """One run of the command line. `config` is the file of `--config`; the openers are bootstrap's. `read` is the
+    settings as they were last read, for what is said of an error."""
 
     config: Path | None = None
+    read: Settings | None = None
     open_store: Callable[[Settings], AbstractAsyncContextManager[Store]] = _bootstrap_store
     open_publisher: Callable[[Settings], AbstractAsyncContextManager[Publisher]] = _bootstrap_publisher
 
@@ -115,7 +120,8 @@ class Session:
         """The settings, flags by dotted key on top. Raises SettingsError with all that is wrong."""
         from router.settings import load_settings
 
-        return load_settings(config=self.config, overrides=overrides)
+        self.read = load_settings(config=self.config, overrides=overrides)
+        return self.read
 
     def egress_policy(self, settings: Settings) -> EgressPolicy:
         """Where new webhooks may lead."""
@@ -172,6 +178,63 @@ class Session:
         from router.settings import describe
 
         return describe(self.settings())
+
+    def config_schema(self) -> Mapping[str, object]:
+        from router.settings import config_schema
+
+        return config_schema()
+
+    def api_address(self) -> tuple[str, int]:
+        """Where the router of these settings listens."""
+        api = self.settings().api
+        return api.host, api.port
+
+    # --- what the peers have for us ---
+
+    def diagnose(self, management_url: str | None) -> Sequence[Finding]:
+        """What the doctor finds; settings that are wrong are a finding too."""
+        from router.bootstrap import doctor
+        from router.settings import SettingsError
+
+        try:
+            settings = self._quiet_settings()
+        except SettingsError as error:
+            return doctor.diagnose_without_settings(error.problems)
+        return asyncio.run(doctor.diagnose(settings, management_url=management_url))
+
+    def topology_plan(self, management_url: str | None) -> TopologyPlan:
+        """What is wanted at the broker, and how it was found. Raises DependencyUnavailable, ConfigurationRefused."""
+        from router.bootstrap import topology
+
+        return asyncio.run(topology.plan(self._quiet_settings(), management_url))
+
+    def topology_apply(self) -> None:
+        """Declare what is missing. Raises DependencyUnavailable, ConfigurationRefused."""
+        from router.bootstrap import topology
+
+        asyncio.run(topology.apply(self._quiet_settings()))
+
+    def topology_policies(self, broker: Literal["3.10", "4"]) -> Mapping[str, object]:
+        from router.bootstrap import topology
+
+        return topology.policies(self.settings(), broker)
+
+    def indexes_plan(self) -> Sequence[Line]:
+        """How every index was found. Raises DependencyUnavailable, ConfigurationRefused."""
+        from router.bootstrap import looking
+
+        return asyncio.run(looking.indexes_plan(self._quiet_settings()))
+
+    def indexes_apply(self) -> None:
+        """Create what is missing. Raises DependencyUnavailable, ConfigurationRefused."""
+        from router.bootstrap import looking
+
+        asyncio.run(looking.indexes_apply(self._quiet_settings()))
+
+    def _quiet_settings(self) -> Settings:
+        settings = self.settings()
+        _hold_log(settings)
+        return settings
 
     def openapi_document(self) -> Mapping[str, object]:
         from router.bootstrap.access import openapi_document

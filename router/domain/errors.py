@@ -2,7 +2,15 @@
 
 
 class RouterError(Exception):
-    """Something that the program expected to be possible went wrong; the text is one clear sentence."""
+    """Something that the program expected to be possible went wrong; the text is one clear sentence.
+
+    `seen` is what was seen of it, where that can be told apart from the sentence; the text ends with it.
+    """
+
+    def __init__(self, sentence: str = "", *, seen: str = "") -> None:
+        super().__init__(f"{sentence} ({seen})" if seen else sentence)
+        self.sentence = sentence
+        self.seen = seen
 
 
 class DependencyUnavailable(RouterError):

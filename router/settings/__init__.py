@@ -2,6 +2,7 @@
 This file names what the composition root may use; the work is done in `loading.py`.
 """
 
+from router.settings.json_schema import config_schema
 from router.settings.loading import DEFAULT_CONFIG, Setting, Settings, describe, load_settings
 from router.settings.problems import Problem, SettingsError, render_problems
 from router.settings.publishers import SourceFields, SourceSettings, TimeFormat
@@ -18,6 +19,7 @@ from router.settings.sections import (
     ScheduleSettings,
     SecretsSettings,
 )
+from router.settings.trouble import Trouble, trouble_of
 from router.settings.values import EMBEDDED
 
 __all__ = [
@@ -41,7 +43,10 @@ __all__ = [
     "SourceFields",
     "SourceSettings",
     "TimeFormat",
+    "Trouble",
+    "config_schema",
     "describe",
     "load_settings",
     "render_problems",
+    "trouble_of",
 ]

@@ -5,8 +5,12 @@ Reads the one file that it is told to read; what cannot be read becomes a Proble
 from __future__ import annotations
 
 import copy
+import errno
 import json
+import os
 import re
+import select
+import stat
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +26,10 @@ ENV_PREFIX: Final = "ROUTER_"
 ENV_CONFIG: Final = "ROUTER_CONFIG"
 ENV_TEST_PREFIX: Final = "ROUTER_TEST_"
 ENV_DELIMITER: Final = "__"
+MAX_FILE_BYTES: Final = 1_048_576
+"""A configuration is a few pages; what is larger is another file."""
+PIPE_SECONDS: Final = 3.0
+"""How long a pipe may take to bring its first byte."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +162,7 @@ def _problem(entry: _Entry, message: str, hint: str, *, secret: bool) -> Problem
 def file_layer(path: Path, *, named_by: str | None) -> Layer:
     """The TOML file at `path`. `named_by` is what named it; a file that nothing named may be missing."""
     try:
-        text = path.expanduser().read_bytes().decode("utf-8-sig")
+        text = _read(path.expanduser()).decode("utf-8-sig")
         data = tomllib.loads(text)
     except FileNotFoundError:
         if named_by is None:
@@ -164,12 +172,35 @@ def file_layer(path: Path, *, named_by: str | None) -> Layer:
         return _broken(path, str(path), f"is not UTF-8: byte {exc.start}", "Save the file as UTF-8.")
     except ValueError as exc:  # TOMLDecodeError, or an integer too long for Python
         # The message ends with "(at line 3, column 7)" and quotes at most one character.
-        return _broken(path, str(path), f"is not TOML: {exc}", 'Texts are quoted: key = "value".')
+        is_cut = "end of document" in str(exc)
+        hint = "It ends in the middle of something: was it written to its end?" if is_cut else _QUOTES
+        return _broken(path, str(path), f"is not TOML: {exc}", hint)
     except (OSError, RuntimeError, RecursionError) as exc:
         reason = exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc)
         return _broken(path, named_by or str(path), f"cannot be read: {reason}", "Give a readable file.")
     origins = {key: f"{path} line {line}" for key, line in _lines_of_keys(text)}
     return Layer(data, {**{(key,): str(path) for key in data}, **origins})
+
+
+def _read(path: Path) -> bytes:
+    """What is in a file or comes through a pipe. Raises OSError where that does not begin, or does not end: a pipe
+    without a writer, a terminal, /dev/zero."""
+    # At once: opening a pipe that nobody writes to would keep the start waiting.
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        mode = os.fstat(file.fileno()).st_mode
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if not stat.S_ISREG(mode):
+            if not select.select([file], [], [], PIPE_SECONDS)[0]:
+                raise OSError(errno.EAGAIN, "nothing comes out of it")
+            os.set_blocking(file.fileno(), True)
+        content = file.read(MAX_FILE_BYTES + 1)
+    if len(content) > MAX_FILE_BYTES:
+        raise OSError(errno.EFBIG, f"is larger than {MAX_FILE_BYTES} bytes")
+    return content
+
+
+_QUOTES: Final = 'Texts are quoted: key = "value".'
 
 
 def _broken(path: Path, origin: str, message: str, hint: str) -> Layer:

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,43 +18,10 @@ from pymongo.database import Database
 
 from router.adapters.embedded.processes import free_ports
 from tests.support.servers import Broker
+from tests.support.shell import Shell, shell_for
 
 NOWHERE_SECONDS = 8.0
 """About 5 s of patience, and starting Python on a busy machine."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Shell:
-    """Runs commands against one database, in a folder without a configuration file."""
-
-    directory: Path
-    environment: Mapping[str, str]
-
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        result = subprocess.run(
-            [sys.executable, "-P", "-m", "router", *arguments],
-            cwd=self.directory,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        with (self.directory / "commands.log").open("a", encoding="utf-8") as log:
-            log.write(result.stderr)
-        return result
-
-    def data(self, *arguments: str) -> Any:
-        """What a command that succeeds prints with --json."""
-        result = self.run(*arguments, "--json")
-        assert result.returncode == 0, result.stderr
-        return json.loads(result.stdout)
-
-
-def shell_for(directory: Path, **settings: str) -> Shell:
-    others = {name: value for name, value in os.environ.items() if not name.startswith("ROUTER_")}
-    root = Path(__file__).parents[2]
-    return Shell(directory=directory, environment={**others, "PYTHONPATH": str(root), **settings})
 
 
 @pytest.fixture

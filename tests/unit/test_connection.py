@@ -64,7 +64,7 @@ def refused_open(code: int, text: str) -> InvalidFrameError:
         (refused_open(320, "CONNECTION_FORCED - shutdown"), DependencyUnavailable, "cannot be reached"),
         (ProbableAuthenticationError("ACCESS_REFUSED"), ConfigurationRefused, "password"),
         (AMQPConnectionError(111, "refused"), DependencyUnavailable, "cannot be reached"),
-        (TimeoutError(), DependencyUnavailable, "TimeoutError"),
+        (TimeoutError(), DependencyUnavailable, "no answer in time"),
     ],
 )
 def test_what_only_a_person_can_mend_is_told_from_what_passes(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from router.domain.errors import RouterError
 from router.domain.event import EventType
 from router.domain.fields import parse_path
 from router.settings import Problem, Settings, SettingsError, describe, load_settings, render_problems
+from router.settings.layers import MAX_FILE_BYTES
 from router.settings.ports import DEFAULT_DENY_PORTS, INFRASTRUCTURE_PORTS, WHATWG_BAD_PORTS
 from router.settings.schema import expectation
 
@@ -245,3 +247,63 @@ def test_error_is_one_of_ours_and_has_no_cause() -> None:
     assert caught.value.__cause__ is None
     assert caught.value.__suppress_context__
     assert "hunter2" not in str(caught.value) + render_problems(caught.value)
+
+
+# --- what is named as the file and is none -----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "told"), [("/dev/zero", f"is larger than {MAX_FILE_BYTES} bytes"), ("/dev", "Is a directory")]
+)
+def test_what_has_no_end_or_is_no_file_is_refused_at_once(path: str, told: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_settings(config=Path(path), environ={})
+
+    assert told in caught.value.problems[0].message
+
+
+def test_no_configuration_can_be_named_as_such() -> None:
+    assert load_settings(config=Path("/dev/null"), environ={}) == Settings()
+
+
+def test_a_pipe_is_read_as_a_shell_makes_one() -> None:
+    reading, writing = os.pipe()
+    os.write(writing, b"[api]\nport = 81\n")
+    os.close(writing)
+    try:
+        assert load_settings(config=Path(f"/dev/fd/{reading}"), environ={}).api.port == 81
+    finally:
+        os.close(reading)
+
+
+def test_a_pipe_that_nobody_writes_to_keeps_no_start_waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("router.settings.layers.PIPE_SECONDS", 0.01)
+    os.mkfifo(tmp_path / "pipe")
+
+    with pytest.raises(SettingsError, match="nothing comes out of it"):
+        load_settings(config=tmp_path / "pipe", environ={})
+
+
+@pytest.mark.parametrize(("excess", "is_taken"), [(0, True), (1, False)])
+def test_the_largest_file(excess: int, is_taken: bool, tmp_path: Path) -> None:
+    path = tmp_path / "router.toml"
+    path.write_bytes(b"#" * (MAX_FILE_BYTES + excess))
+
+    if is_taken:
+        assert load_settings(config=path, environ={}) == Settings()
+    else:
+        with pytest.raises(SettingsError, match="larger than"):
+            load_settings(config=path, environ={})
+
+
+@pytest.mark.parametrize("length", [1, 7, 12, 20])
+def test_a_half_written_file_is_said_with_its_place(length: int, tmp_path: Path) -> None:
+    path = tmp_path / "router.toml"
+    path.write_text('[api]\nport = "80'[:length], encoding="utf-8")
+
+    with pytest.raises(SettingsError) as caught:
+        load_settings(config=path, environ={})
+
+    (problem,) = caught.value.problems
+    assert (problem.key, problem.origin) == ("(file)", str(path))
+    assert "is not TOML" in problem.message

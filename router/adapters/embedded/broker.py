@@ -120,15 +120,27 @@ class RabbitNode:
     def is_running(self) -> bool:
         return self._server is not None and self._server.poll() is None
 
+    @property
+    def tools(self) -> Path:
+        """The folder of the programs that administer a node; they find this one by `environment`."""
+        return _required_script().parent
+
     def ctl(self, *args: str) -> str:
         """Run rabbitmqctl on this node and return what it printed; about half a second each.
 
         Raises EmbeddedError when it fails.
         """
+        return self._administer("rabbitmqctl", *args)
+
+    def plugins(self, *args: str) -> str:
+        """Run rabbitmq-plugins on this node, as `ctl` does."""
+        return self._administer("rabbitmq-plugins", *args)
+
+    def _administer(self, program: str, *args: str) -> str:
         try:
             done = subprocess.run(  # noqa: S603 - a fixed program, arguments by our own callers
-                [_required_script().with_name("rabbitmqctl"), "--quiet", *args],
-                env=self._environment(),
+                [self.tools / program, "--quiet", *args],
+                env=self.environment(),
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
@@ -136,9 +148,9 @@ class RabbitNode:
                 check=True,
             )
         except subprocess.TimeoutExpired as exc:
-            raise EmbeddedError(f"rabbitmqctl {args[0]} gave no answer in {_CTL_TIMEOUT_SECONDS} s") from exc
+            raise EmbeddedError(f"{program} {args[0]} gave no answer in {_CTL_TIMEOUT_SECONDS} s") from exc
         except subprocess.CalledProcessError as exc:
-            raise EmbeddedError(f"rabbitmqctl {args[0]} failed: {exc.stderr.strip() or exc.stdout.strip()}") from exc
+            raise EmbeddedError(f"{program} {args[0]} failed: {exc.stderr.strip() or exc.stdout.strip()}") from exc
         return done.stdout
 
     def _choose_ports(self) -> bool:
@@ -160,7 +172,7 @@ class RabbitNode:
                 log=self.directory / "epmd.log",
             )
             _wait(self._is_epmd_listening, until=time.monotonic() + 10)
-        self._server = spawn([script], log=self.log, env=self._environment())
+        self._server = spawn([script], log=self.log, env=self.environment())
 
     def _wait_until_booted(self, deadline: float) -> bool:
         _wait(lambda: not self.is_running or self._has_booted(), until=deadline)
@@ -175,7 +187,7 @@ class RabbitNode:
         )
         return names.returncode == 0
 
-    def _environment(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
         """The caller's environment, with every way that RabbitMQ reads a path or a name turned to our directory."""
         inherited = {
             name: value

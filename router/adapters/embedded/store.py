@@ -55,14 +55,25 @@ class EmbeddedStore:
                 "mongo.url is 'embedded' but SecantusDB is not installed: pip install 'webhook-router[embedded]'"
             )
         store = cls(data_dir, with_test_commands=with_test_commands)
-        store._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         try:
+            store._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             await store._join(time.monotonic() + timeout_seconds)
+        except OSError as error:
+            await store.close()
+            reason = error.strerror or type(error).__name__
+            raise EmbeddedError("data_dir cannot hold the embedded store", seen=reason) from None
         except BaseException:
             await store.close()
             raise
         store._watch = asyncio.create_task(store._stay_available(), name="embedded-store-watch")
         return store
+
+    @classmethod
+    async def running_url(cls, data_dir: Path) -> str | None:
+        """Where the server of `data_dir` is, if some process runs it; starts nothing and writes nothing."""
+        store = cls(data_dir, with_test_commands=False)
+        store._port = store._read_address()
+        return store.url if store._port and await _is_answering(store._port) else None
 
     @property
     def url(self) -> str:
@@ -191,7 +202,7 @@ class EmbeddedStore:
         """The published port; 0 if there is none."""
         try:
             return int(self._address.read_text().rpartition(":")[2])
-        except (FileNotFoundError, ValueError):
+        except (OSError, ValueError):
             return 0
 
     def _write_address(self, port: int) -> None:

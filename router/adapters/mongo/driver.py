@@ -8,6 +8,8 @@ are short, and every write that we make may be repeated.
 from __future__ import annotations
 
 import inspect
+import os
+import re
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -64,6 +66,10 @@ class Database:
 
     async def command(self, command: Mapping[str, Any]) -> Mapping[str, Any]:
         result: Mapping[str, Any] = await self._database.command(command)
+        return result
+
+    async def admin_command(self, command: Mapping[str, Any]) -> Mapping[str, Any]:
+        result: Mapping[str, Any] = await self._client.admin.command(command)
         return result
 
     async def server_time(self) -> datetime:
@@ -130,6 +136,19 @@ async def check_connection(database: Database) -> None:
     except OperationFailure as error:
         if error.code in _AUTHENTICATION_FAILED:
             raise ConfigurationRefused("MongoDB refuses the credentials in mongo.url") from None
-        raise DependencyUnavailable(f"MongoDB answers with an error ({error.code})") from None
+        raise DependencyUnavailable("MongoDB answers with an error", seen=str(error.code)) from None
     except PyMongoError as error:
-        raise DependencyUnavailable(f"MongoDB cannot be reached ({type(error).__name__})") from None
+        raise DependencyUnavailable("MongoDB cannot be reached", seen=seen(error)) from None
+
+
+def seen(error: BaseException) -> str:
+    """What kept us from connecting, in the words of the system and without an address, after the error's class."""
+    kind, text = type(error).__name__, str(error)
+    system = re.search(r"\[Errno (-?\d+)\]", text)
+    if system is not None:
+        number = int(system[1])
+        return f"{kind}: {os.strerror(number) if number > 0 else 'its name is not known'}"
+    tls = re.search(r"certificate verify failed: ([^(]+)|\[SSL: (\w+)\]", text)
+    if tls is not None:
+        return f"{kind}: TLS: {tls[1].strip() if tls[1] else tls[2].lower().replace('_', ' ')}"
+    return f"{kind}: no answer in time" if "timed out" in text else kind

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from pymongo import ASCENDING, DESCENDING, IndexModel
 from pymongo.errors import OperationFailure, PyMongoError
 
-from router.adapters.mongo.driver import Database
+from router.adapters.mongo.driver import MAX_READ_TIME_MS, Database, seen
 from router.domain.errors import ConfigurationRefused, DependencyUnavailable
+from router.domain.topology import Line, Presence
 
 ACCOUNTS: Final = "accounts"
 WEBHOOKS: Final = "webhooks"
@@ -28,6 +30,9 @@ UNMATCHED_INDEX: Final = "unmatched"
 
 INDEX_CONFLICTS: Final = frozenset({85, 86})
 """IndexOptionsConflict and IndexKeySpecsConflict."""
+
+NAMESPACE_NOT_FOUND: Final = 26
+_OPTIONS: Final = ("unique", "sparse", "expireAfterSeconds", "partialFilterExpression")
 
 
 def _index(name: str, *keys: tuple[str, int], **options: Any) -> IndexModel:
@@ -106,6 +111,66 @@ INDEXES: Final[dict[str, list[IndexModel]]] = {
 }
 
 
+async def plan_indexes(database: Database) -> list[Line]:
+    """How each index that is wanted was found, then those that are there and not ours. Raises DependencyUnavailable."""
+    return [line for collection in INDEXES for line in await _compare(database, collection)]
+
+
+async def _compare(database: Database, collection: str) -> list[Line]:
+    found = {index["name"]: _shape(index) for index in await _list(database, collection)}
+    wanted = {index.document["name"]: _shape(index.document) for index in INDEXES[collection]}
+    lines: list[Line] = []
+    for name, shape in wanted.items():
+        other = next((each for each, has in found.items() if each not in wanted and has[0] == shape[0]), None)
+        if found.get(name) == shape:
+            presence, detail = Presence.PRESENT, ""
+        elif name in found:
+            presence, detail = Presence.DIFFERENT, f"is on {_words(found[name])}; wanted: {_words(shape)}"
+        elif other is not None:
+            presence, detail = Presence.DIFFERENT, f"is there under the name {other}"
+        else:
+            presence, detail = Presence.MISSING, _words(shape)
+        lines.append(Line(kind="index", name=f"{collection}.{name}", presence=presence, detail=detail))
+    extra = sorted(found.keys() - wanted.keys() - {"_id_"})
+    lines += (
+        Line(kind="index", name=f"{collection}.{name}", presence=Presence.EXTRA, detail=_words(found[name]))
+        for name in extra
+    )
+    return lines
+
+
+_Shape = tuple[tuple[tuple[str, Any], ...], Mapping[str, Any]]
+
+
+def _shape(index: Mapping[str, Any]) -> _Shape:
+    """Keys in their order, and the options that change what an index holds."""
+    options = {name: index[name] for name in _OPTIONS if index.get(name, False) is not False}
+    keys = tuple((str(key), int(way) if isinstance(way, float) else way) for key, way in index["key"].items())
+    return keys, options
+
+
+def _words(shape: _Shape) -> str:
+    keys, options = shape
+    said = (name if value is True else f"{name} {value}" for name, value in options.items())
+    return ", ".join([*(f"{key} {way}" for key, way in keys), *said])
+
+
+async def _list(database: Database, collection: str) -> list[Mapping[str, Any]]:
+    try:
+        # One batch: a collection has 64 indexes at most.
+        answer = await database.command(
+            {"listIndexes": collection, "cursor": {"batchSize": 100}, "maxTimeMS": MAX_READ_TIME_MS}
+        )
+    except OperationFailure as error:
+        if error.code == NAMESPACE_NOT_FOUND:
+            return []
+        raise DependencyUnavailable(f"MongoDB did not list the indexes ({error.code})") from None
+    except PyMongoError as error:
+        raise DependencyUnavailable("MongoDB cannot be reached", seen=seen(error)) from None
+    batch: list[Mapping[str, Any]] = answer["cursor"]["firstBatch"]
+    return batch
+
+
 async def ensure_indexes(database: Database) -> None:
     """Create what is missing. Raises ConfigurationRefused where an index of that name is another one."""
     for collection, indexes in INDEXES.items():
@@ -122,4 +187,4 @@ async def _ensure(database: Database, collection: str, indexes: list[IndexModel]
             ) from None
         raise DependencyUnavailable(f"MongoDB did not create the indexes ({error.code})") from None
     except PyMongoError as error:
-        raise DependencyUnavailable(f"MongoDB cannot be reached ({type(error).__name__})") from None
+        raise DependencyUnavailable("MongoDB cannot be reached", seen=seen(error)) from None

@@ -44,6 +44,14 @@ class KeyRecords:
         for key_id in self._vault.key_ids:
             self._insist(key_id, records.get(key_id))
 
+    async def missing(self) -> list[str]:
+        """Keys on record that this process does not have; changes nothing. Raises ConfigurationRefused where one that
+        it has is another one, and DependencyUnavailable."""
+        records = await self._read()
+        for key_id in self._vault.key_ids:
+            self._insist(key_id, records.get(key_id))
+        return sorted(records.keys() - set(self._vault.key_ids))
+
     def _insist(self, key_id: str, check: str | None) -> None:
         try:
             if check is not None:

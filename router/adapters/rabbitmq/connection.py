@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import time
 from collections.abc import Coroutine
@@ -91,4 +92,20 @@ def translate(error: BaseException) -> RouterError:
         if "connection limit" in text:
             return DependencyUnavailable("RabbitMQ has reached a limit of connections (of virtual host or user)")
         return ConfigurationRefused("RabbitMQ refuses the virtual host in amqp.url, or the user's access to it")
-    return DependencyUnavailable(f"RabbitMQ cannot be reached at amqp.url ({type(error).__name__})")
+    return DependencyUnavailable("RabbitMQ cannot be reached at amqp.url", seen=_seen(error))
+
+
+def _seen(error: BaseException) -> str:
+    """What kept us from connecting, in the words of the system and without the address.
+
+    The client makes an error of its own from the arguments of the system's, whose class is lost.
+    """
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    tls = re.search(r"\[SSL: (\w+)\](?: certificate verify failed: ([^(]+))?", str(error))
+    if tls is not None:
+        return f"TLS: {tls[2].strip() if tls[2] else tls[1].lower().replace('_', ' ')}"
+    number = error.args[0] if error.args else None
+    if not isinstance(number, int):
+        return type(error).__name__
+    return os.strerror(number) if number > 0 else "its name is not known"

@@ -83,10 +83,17 @@ def explain_mismatch(text: str, source: SourceConfig) -> str:
         return f"RabbitMQ has exchange {source.exchange!r} or queue {source.queue!r} with other properties: {text}"
     kind, name = found["kind"], found["name"]
     return (
-        f"{kind} {name!r}: {found['argument']} is {_value(found['has'])} on the broker, "
-        f'{_value(found["wanted"])} was wanted. Delete the {kind}, or set declare = "passive" for source '
+        f'{kind} {name!r}: {difference(text)}. Delete the {kind}, or set declare = "passive" for source '
         f"{source.name!r} to take it as it is"
     )
+
+
+def difference(text: str) -> str:
+    """The argument that a PRECONDITION_FAILED text is about, with what it has and what was wanted."""
+    found = _MISMATCH.search(text)
+    if found is None:
+        return text
+    return f"{found['argument']} is {_value(found['has'])} on the broker, {_value(found['wanted'])} was wanted"
 
 
 def _value(text: str) -> str:
