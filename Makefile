@@ -33,6 +33,7 @@ run: setup ## demo: broker, store, router and a fake customer; make run ARGS="--
 test: setup ## every test; make test ARGS="-k retry"
 	@scripts/ensure-broker
 	@scripts/ensure-browser
+	@scripts/ensure-promtool >/dev/null
 	@exec $(BIN)/pytest $(ARGS)
 
 screenshots: setup ## docs/img: the console's pages as the browser tests see them
@@ -86,7 +87,8 @@ sbom: .venv-sbom/.installed ## what the router is made of, from the lock: dist/s
 
 lock: setup ## resolve requirements/*.txt again; make lock ARGS=--upgrade
 	@$(COMPILE) pyproject.toml -o requirements/base.txt
-	@$(COMPILE) pyproject.toml -c requirements/base.txt --extra embedded --extra dev -o requirements/dev.txt
+	@$(COMPILE) pyproject.toml -c requirements/base.txt --extra otel -o requirements/otel.txt
+	@$(COMPILE) pyproject.toml -c requirements/otel.txt --extra embedded --extra otel --extra dev -o requirements/dev.txt
 	@$(COMPILE) pyproject.toml -c requirements/base.txt --extra fuzz -o requirements/fuzz.txt
 	@echo 'cyclonedx-bom>=7' | $(COMPILE) - -c requirements/base.txt -o requirements/sbom.txt
 	@echo hatchling | $(COMPILE) - -c requirements/dev.txt -o requirements/build.txt

@@ -35,9 +35,11 @@ from router.domain.lease import HELD_RECHECK, HOLD_IN_MEMORY
 from router.domain.outcome import Answer, Classified, LocalFault, NoAnswer, Outcome, SendResult, classify
 from router.domain.retry import Again, End, Jitter, Schedule, decide, is_too_old
 from router.domain.signing import current, sign
+from router.domain.trace import trace_id_of
 from router.domain.webhook import Webhook, WebhookState
-from router.ports import Clock, DefinitionStore, OutgoingRequest, Rest, Result, Sender
+from router.ports import NOT_TRACED, Clock, DefinitionStore, OutgoingRequest, Rest, Result, Sender, Tracing
 from router.telemetry.metrics import Metrics
+from router.telemetry.pace import Pace
 from router.telemetry.redact import place_of
 
 log = structlog.get_logger("router.deliveries")
@@ -71,6 +73,8 @@ class Deliverer:
         jitter: Jitter,
         user_agent: str,
         metrics: Metrics,
+        tracing: Tracing = NOT_TRACED,
+        pace: Pace | None = None,
     ) -> None:
         self._lanes = lanes
         self._book = book
@@ -84,6 +88,8 @@ class Deliverer:
         self._jitter = jitter
         self._user_agent = user_agent
         self._metrics = metrics
+        self._tracing = tracing
+        self._pace = pace or Pace()
         self._attempts: set[asyncio.Task[None]] = set()
 
     def stop(self) -> None:
@@ -161,7 +167,8 @@ class Deliverer:
         answer = await self._send(claim, webhook, number)
         duration = time.monotonic() - started
 
-        answer = self._brake.judge(_host_of(webhook.url), answer)
+        host = _host_of(webhook.url)
+        answer = self._brake.judge(host, answer)
         classified = classify(answer)
         self._learn(claim, webhook, classified.outcome, duration)
         after = decide(
@@ -186,7 +193,7 @@ class Deliverer:
                 error_detail=answer.error_detail if isinstance(answer, Answer | NoAnswer) else None,
             )
         detail = answer.detail if isinstance(answer, NoAnswer | LocalFault) else None
-        self._tell(claim, classified, after, number=number, duration=duration, detail=detail)
+        self._tell(claim, classified, after, number=number, duration=duration, host=host, detail=detail)
         # What would wait here, for the store or for a place, has leases to renew. In the store it has none, and it is
         # claimed when there is time for it.
         near = isinstance(after, Again) and after.at - self._clock.now() <= HOLD_IN_MEMORY
@@ -250,12 +257,20 @@ class Deliverer:
         *,
         number: int,
         duration: float,
+        host: str,
         detail: str | None,
     ) -> None:
-        """One wide line and the counters; no URL, number or payload."""
+        """One wide line, the counters and the trace; no URL, number or payload."""
         error = classified.error.value if classified.error else None
         self._metrics.attempts.labels(classified.outcome.name.lower(), error or "").inc()
         self._metrics.attempt_duration.observe(duration)
+        if classified.outcome is Outcome.DELIVERED:
+            delay = (self._clock.now() - claim.received_at).total_seconds()
+            self._metrics.delivered_delay.labels(claim.event_type.value).observe(max(0.0, delay))
+        self._tracing.attempted(claim, classified, number=number, seconds=duration, host=host)
+        suppressed = self._pace.admit()
+        if suppressed is None:
+            return
         line = {
             "account_id": claim.account_id,
             "webhook_id": claim.webhook_id,
@@ -264,6 +279,7 @@ class Deliverer:
             "delivery_id": claim.delivery_id,
             "attempt": number,
             "trigger": claim.trigger.value if claim.is_manual else None,
+            "endpoint_host": host,
             "outcome": classified.outcome.name.lower(),
             "status_code": classified.status_code,
             "error": error,
@@ -271,6 +287,8 @@ class Deliverer:
             "duration_ms": ceil(duration * 1000),
             "next_attempt_at": after.at.isoformat(timespec="milliseconds") if isinstance(after, Again) else None,
             "ended": after.status.value if isinstance(after, End) else None,
+            "trace_id": trace_id_of(claim.trace_parent),
+            "suppressed": suppressed or None,
         }
         log.info("attempt", **{name: value for name, value in line.items() if value is not None})
 

@@ -23,8 +23,11 @@ from router.domain.event import Event, EventType, Rejection, RejectionReason
 from router.domain.lease import LEASE, RENEW_BELOW
 from router.domain.matching import Verdict, explain
 from router.domain.retry import End, Schedule, is_too_old
+from router.domain.trace import trace_id_of
 from router.domain.webhook import Webhook, WebhookState
 from router.ports import (
+    NOT_TRACED,
+    BatchTrace,
     Clock,
     DeadLetter,
     DeadLetterStore,
@@ -33,8 +36,10 @@ from router.ports import (
     PlannedDelivery,
     PlannedEvent,
     Source,
+    Tracing,
 )
 from router.telemetry.metrics import Metrics
+from router.telemetry.pace import Pace
 from router.telemetry.redact import place_of
 
 log = structlog.get_logger("router.ingest")
@@ -66,6 +71,8 @@ class Ingest:
         clock: Clock,
         schedules: Mapping[EventType, Schedule],
         metrics: Metrics,
+        tracing: Tracing = NOT_TRACED,
+        pace: Pace | None = None,
     ) -> None:
         self._source = source
         self._deliveries = deliveries
@@ -78,6 +85,8 @@ class Ingest:
         self._clock = clock
         self._schedules = schedules
         self._metrics = metrics
+        self._tracing = tracing
+        self._pace = pace or Pace()
 
     async def run(self) -> None:
         """Work until the source has been stopped and emptied."""
@@ -89,14 +98,17 @@ class Ingest:
 
     async def _ingest(self, batch: Sequence[Intake]) -> None:
         # gather and decide
+        trace = self._tracing.received(batch, self._clock.now())
         letters: list[DeadLetter] = []
         planned: list[PlannedEvent] = []
         for item in batch:
             content = item.content
             if isinstance(content, Event):
                 self._metrics.events_received.labels(content.type.value).inc()
-            plan = content if isinstance(content, Rejection) else self._try_to_plan(content, item.born_at)
+            parent = trace.parent(item)
+            plan = content if isinstance(content, Rejection) else self._try_to_plan(content, item.born_at, parent)
             if isinstance(plan, Rejection):
+                trace.rejected(item, plan.reason.value)
                 letters.append(DeadLetter(raw=item.raw, rejection=plan))
             else:
                 planned.append(plan)
@@ -105,21 +117,22 @@ class Ingest:
         if letters:
             await self._bury(letters)
         if planned:
-            await self._admit(planned, batch)
+            await self._store(planned, batch, trace)
         await self._source.settle(batch)
+        trace.end()
 
-    def _try_to_plan(self, event: Event, born_at: datetime) -> PlannedEvent | Rejection:
+    def _try_to_plan(self, event: Event, born_at: datetime, trace_parent: str | None) -> PlannedEvent | Rejection:
         """The plan; a rejection where it raises each time, so that one event does not stop those beside it."""
         for tried in range(1, HANDLER_TRIES + 1):
             try:
-                return self._plan(event, born_at)
+                return self._plan(event, born_at, trace_parent)
             except Exception as error:
                 log.error("handler_raised", tried=tried, source=event.source, **_of(error))
         return Rejection(
             reason=RejectionReason.HANDLER_ERROR, detail=f"planning it raised {HANDLER_TRIES} times; see the log"
         )
 
-    def _plan(self, event: Event, born_at: datetime) -> PlannedEvent:
+    def _plan(self, event: Event, born_at: datetime, trace_parent: str | None) -> PlannedEvent:
         account = self._book.account(event.account_id)
         verdicts = explain(account, event)
         max_age = self._schedules[event.type].max_age
@@ -134,6 +147,7 @@ class Ingest:
             deliveries=self._plan_deliveries(
                 event, [webhook for webhook, verdict in verdicts if verdict is Verdict.MATCHED], is_stale=is_stale
             ),
+            trace_parent=trace_parent,
         )
 
     def _plan_deliveries(self, event: Event, webhooks: Sequence[Webhook], *, is_stale: bool) -> list[PlannedDelivery]:
@@ -165,6 +179,13 @@ class Ingest:
             webhook_id=webhook.id, url=webhook.url, leased=leased, rests_until=rests_until, ended=ended
         )
 
+    async def _store(self, planned: Sequence[PlannedEvent], batch: Sequence[Intake], trace: BatchTrace) -> None:
+        began = time.monotonic()
+        await self._admit(planned, batch)
+        seconds = time.monotonic() - began
+        self._metrics.store_write.labels("events").observe(seconds)
+        trace.stored(len(planned), seconds)
+
     async def _admit(self, planned: Sequence[PlannedEvent], batch: Sequence[Intake]) -> None:
         stored_at = time.monotonic()
         reserved = [delivery.webhook_id for plan in planned for delivery in plan.deliveries if delivery.leased]
@@ -178,7 +199,7 @@ class Ingest:
                 await self._park(planned[0].event, batch, _REFUSED)
             else:
                 for plan in planned:
-                    again = self._try_to_plan(plan.event, plan.born_at)
+                    again = self._try_to_plan(plan.event, plan.born_at, plan.trace_parent)
                     if isinstance(again, Rejection):
                         await self._park(plan.event, batch, again)
                     else:
@@ -188,8 +209,10 @@ class Ingest:
             # The store was slow: part of the lease may have gone by while it answered.
             stored_at = time.monotonic()
             await self._deliveries.renew(claims)
+        now = self._clock.now()
         for plan in planned:
             self._count(plan)
+            self._tell(plan, now)
         for claim in claims:
             reserved.remove(claim.webhook_id)
             self._lanes.offer(claim, now=stored_at, reserved=True)
@@ -204,6 +227,30 @@ class Ingest:
                 self._metrics.deliveries.labels(delivery.ended.status.value).inc()
         if not plan.deliveries:
             self._metrics.events_unmatched.labels(plan.event.type.value).inc()
+
+    def _tell(self, plan: PlannedEvent, now: datetime) -> None:
+        """One wide line for each event; no number or payload."""
+        event = plan.event
+        age = (event.received_at - plan.born_at).total_seconds()
+        self._metrics.event_age.labels(event.type.value).observe(max(0.0, age))
+        suppressed = self._pace.admit()
+        if suppressed is None:
+            return
+        line = {
+            "account_id": event.account_id,
+            "event_id": event.event_id,
+            "event_type": event.type.value,
+            "event_name": event.name,
+            "source": event.source,
+            "size": len(event.payload),
+            "age_ms": round(age * 1000),
+            "duration_ms": round((now - event.received_at).total_seconds() * 1000),
+            "webhooks": len(plan.trace),
+            "deliveries": len(plan.deliveries),
+            "trace_id": trace_id_of(plan.trace_parent),
+            "suppressed": suppressed or None,
+        }
+        log.info("event_stored", **{name: value for name, value in line.items() if value is not None})
 
     async def _bury(self, letters: Sequence[DeadLetter]) -> None:
         await self._dead_letters.bury(letters)

@@ -130,7 +130,9 @@ class Recorder:
         if batch:
             began = time.monotonic()
             await self._record(batch)
-            self._batch_size = batch_size(len(batch), time.monotonic() - began)
+            seconds = time.monotonic() - began
+            self._metrics.store_write.labels("results").observe(seconds)
+            self._batch_size = batch_size(len(batch), seconds)
             if len(self._finished) < MAX_UNRECORDED:
                 self._has_room.set()
         if held:

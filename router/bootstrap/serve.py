@@ -25,15 +25,17 @@ from router.bootstrap import convert
 from router.bootstrap.last_words import fields_of, show_block
 from router.bootstrap.processes import StatusToParent, WorkerProcesses, status_fd
 from router.bootstrap.store import Store, open_store
+from router.bootstrap.tracing import open_tracing
 from router.bootstrap.watchdog import LoopLag, Watchdog
 from router.bootstrap.worker import Worker
 from router.daemon import EXIT_OK, Step, StopSignal, Supervisor, end_leftovers
 from router.domain.errors import ConfigurationRefused, DependencyUnavailable
+from router.ports import Tracing
 from router.settings import Settings
-from router.telemetry.log import configure_logging
+from router.telemetry.log import LineSink, configure_logging
 from router.telemetry.metrics import Metrics
 from router.web.api.auth import Access
-from router.web.app import build_app
+from router.web.app import build_app, build_probes
 from router.web.console.mount import ConsoleSettings
 from router.web.server import WebServer
 
@@ -88,15 +90,22 @@ def serve(settings: Settings, *, role: str, workers: int) -> int:
             f"this process may have {descriptor_limit()} files and sockets open, and cannot start with fewer than "
             f"{MIN_DESCRIPTORS}: raise LimitNOFILE in the unit, or ulimit -n"
         )
-    configure_logging(
-        format=convert.log_format(settings), level=settings.log.level, pseudonyms=convert.pseudonyms(settings)
+    owner = _owner()
+    sink = configure_logging(
+        format=convert.log_format(settings),
+        level=settings.log.level,
+        pseudonyms=convert.pseudonyms(settings),
+        identity={"version": __version__, "instance": owner},
     )
-    return uvloop.run(_Daemon(settings, role, workers).run())
+    return uvloop.run(_Daemon(settings, role, workers, owner, sink).run())
 
 
 class _Daemon:
-    def __init__(self, settings: Settings, role: str, workers: int) -> None:
+    def __init__(self, settings: Settings, role: str, workers: int, owner: str, sink: LineSink) -> None:
         self._settings = settings
+        self._owner = owner
+        self._sink = sink
+        self._lost_lines = 0
         self._role = role
         self._workers = workers
         self._metrics = Metrics(__version__)
@@ -161,10 +170,12 @@ class _Daemon:
             await server.start()
             resources.push_async_callback(server.stop)
             supervisor.start([book])
+        await self._serve_probes(resources)
         if self._workers > 1 and self._role != "api":
             await self._start_processes(store, supervisor)
         elif self._role != "api":
-            await self._start_worker(store, supervisor)
+            tracing = open_tracing(self._settings, self._metrics, self._owner)
+            await self._start_worker(store, supervisor, await resources.enter_async_context(tracing))
         if self._readiness.worker is None:
             supervisor.start([Housekeeping(store.clock, store.pulse, None)])
         progress = self._readiness.progress = Progress(
@@ -214,8 +225,22 @@ class _Daemon:
             denied=lambda reason: self._metrics.api_denied.labels(reason).inc(),
         )
 
-    async def _start_worker(self, store: Store, supervisor: Supervisor) -> None:
-        worker = Worker(self._settings, store, self._metrics, _owner())
+    async def _serve_probes(self, resources: AsyncExitStack) -> None:
+        api = self._settings.api
+        if api.probes_port is None:
+            return
+        app = build_probes(
+            checks=self._readiness.checks,
+            metrics=self._metrics.registry,
+            observe=self._observe,
+            stalled=self._readiness.stalled,
+        )
+        server = WebServer(app, api.host, api.probes_port, "api.probes_port")
+        await server.start()
+        resources.push_async_callback(server.stop)
+
+    async def _start_worker(self, store: Store, supervisor: Supervisor, tracing: Tracing) -> None:
+        worker = Worker(self._settings, store, self._metrics, self._owner, tracing)
         self._readiness.worker = worker
         await worker.start(supervisor)
         try:
@@ -226,7 +251,8 @@ class _Daemon:
 
     async def _start_processes(self, store: Store, supervisor: Supervisor) -> None:
         # The store's real address: an embedded server is ours, and the children only connect to it.
-        environment = {"ROUTER_MONGO__URL": store.url}
+        # The parent has the one port for probes.
+        environment = {"ROUTER_MONGO__URL": store.url, "ROUTER_API__PROBES_PORT": "none"}
         if self._settings.log.hash_key is None:
             # One for all of them: a number has one name in the log of one start.
             environment["ROUTER_LOG__HASH_KEY"] = secrets.token_hex(32)
@@ -242,6 +268,8 @@ class _Daemon:
             self._readiness.worker.observe()
         self._metrics.store_up.set(self._readiness.checks()["store"])
         self._metrics.stalled.set(len(self._readiness.stalled()))
+        lost, self._lost_lines = self._sink.lost - self._lost_lines, self._sink.lost
+        self._metrics.log_lines_missing.labels("lost").inc(lost)
 
     def _stop_steps(self, supervisor: Supervisor) -> list[Step]:
         if self._readiness.worker is not None:

@@ -41,15 +41,15 @@ from router.ports import (
     TokenStore,
     Vault,
 )
-from router.settings import EMBEDDED, Settings
+from router.settings import EMBEDDED, KEYS_CREDENTIAL, Settings
 
 log = structlog.get_logger("router.store")
 
 COMMAND_PATIENCE_SECONDS: Final = 5.0
 """How long a command waits for a store that does not answer."""
 RETRY_SECONDS: Final = 0.5
-KEYS_CREDENTIAL: Final = "webhook-router.keys"
-"""Name of the systemd credential that stands for `secrets.key_file`."""
+KEYS_CREDENTIALS: Final = ("webhook-router.keys", KEYS_CREDENTIAL, "keys")
+"""What stands for `secrets.key_file`: a credential of its own, one of a directory, the file in that directory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +113,8 @@ async def open_store(settings: Settings, *, patience_seconds: float = COMMAND_PA
 
 def open_vault(settings: Settings) -> Vault:
     """The keys of the settings, else those that the service manager hands over, else none."""
-    path = settings.secrets.key_file or systemd.credential(KEYS_CREDENTIAL)
+    named = (settings.secrets.key_file, *map(systemd.credential, KEYS_CREDENTIALS))
+    path = next((path for path in named if path is not None), None)
     return read_key_ring(path) if path is not None else NO_KEYS
 
 

@@ -41,8 +41,10 @@ from router.application.upkeep import BACKLOG_SECONDS, BacklogGauges, Chore, Hou
 from router.bootstrap import convert
 from router.bootstrap.store import Store
 from router.daemon import Service, Step, Supervisor
+from router.ports import NOT_TRACED, Tracing
 from router.settings import Settings
 from router.telemetry.metrics import Metrics
+from router.telemetry.pace import Pace
 
 FINISH_MARGIN_SECONDS: Final = 2.0
 STEP_SECONDS: Final = 5.0
@@ -57,7 +59,9 @@ ANNOUNCE_SECONDS: Final = 3.0
 class Worker:
     """One worker. `owner` is its name in leases: no two workers that live at the same time share one."""
 
-    def __init__(self, settings: Settings, store: Store, metrics: Metrics, owner: str) -> None:
+    def __init__(
+        self, settings: Settings, store: Store, metrics: Metrics, owner: str, tracing: Tracing = NOT_TRACED
+    ) -> None:
         schedules = convert.schedules(settings)
         self._longest_attempt = max(schedule.timeout for schedule in schedules.values())
         self._metrics = metrics
@@ -112,6 +116,8 @@ class Worker:
             jitter=random.random,
             user_agent=f"webhook-router/{__version__}",
             metrics=metrics,
+            tracing=tracing,
+            pace=_pace(settings, metrics),
         )
         self.ingest = Ingest(
             source=self.source,
@@ -125,6 +131,8 @@ class Worker:
             clock=store.clock,
             schedules=schedules,
             metrics=metrics,
+            tracing=tracing,
+            pace=_pace(settings, metrics),
         )
         self.poller = RetryPoller(
             deliveries=self.deliveries,
@@ -296,6 +304,11 @@ def _definitions(settings: Settings, store: Store, owner: str, first_sight: Firs
         vault=store.vault,
         notice=first_sight.notice if store.vault.key_ids else None,
     )
+
+
+def _pace(settings: Settings, metrics: Metrics) -> Pace:
+    suppressed = metrics.log_lines_missing.labels("suppressed")
+    return Pace(settings.log.max_lines_per_second, on_suppressed=suppressed.inc)
 
 
 def _sender(settings: Settings, store: Store, metrics: Metrics) -> HttpSender:

@@ -113,7 +113,7 @@ class Claim:
 
     `fence` is the number of the lease: a result counts only while the store still has it. `not_after` is
     when a `call` is too old to be sent, on the store's clock. A replay counts its schedule anew, after
-    `attempts_before`.
+    `attempts_before`. `trace_parent` is there where the event is traced.
     """
 
     delivery_id: DeliveryId
@@ -129,6 +129,7 @@ class Claim:
     payload: bytes
     trigger: Trigger = Trigger.SCHEDULE
     attempts_before: int = 0
+    trace_parent: str | None = None
 
     @property
     def is_manual(self) -> bool:

@@ -61,6 +61,7 @@ from router.ports.replaying import Candidate, MissedEvent, Replay, ReplayQueue, 
 from router.ports.sealing import NO_KEYS, Place, Resealing, SecretCounts, SecretStore, Vault
 from router.ports.sessions import SessionStore
 from router.ports.tokens import TokenStore
+from router.ports.tracing import NOT_TRACED, BatchTrace, Tracing
 
 __all__ = [
     "EXCHANGE_HEADER",
@@ -68,6 +69,7 @@ __all__ = [
     "MAX_AGED_PENDING",
     "MAX_BUCKETS",
     "MAX_COUNTED_PENDING",
+    "NOT_TRACED",
     "NO_KEYS",
     "ROUTING_KEY_HEADER",
     "UNDATED",
@@ -79,6 +81,7 @@ __all__ = [
     "AuditRecord",
     "AuditTrail",
     "Backlog",
+    "BatchTrace",
     "Candidate",
     "Claimed",
     "Clock",
@@ -133,6 +136,7 @@ __all__ = [
     "StoredDeadLetter",
     "StoredEvent",
     "TokenStore",
+    "Tracing",
     "Turn",
     "Upkeep",
     "Vault",

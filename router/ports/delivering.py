@@ -170,6 +170,8 @@ class PlannedEvent:
     account_enabled: bool
     trace: Sequence[tuple[WebhookId, Verdict]]
     deliveries: Sequence[PlannedDelivery]
+    trace_parent: str | None = None
+    """What the attempts go under, where the event is traced (`ports.Tracing`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

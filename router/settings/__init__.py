@@ -1,8 +1,9 @@
-"""The configuration: every setting, read from flags, environment and a TOML file into frozen values.
+"""The configuration: every setting, read from flags, environment, credentials and a TOML file into frozen values.
 This file names what the composition root may use; the work is done in `loading.py`.
 """
 
 from router.settings.json_schema import config_schema
+from router.settings.layers import KEYS_CREDENTIAL
 from router.settings.loading import DEFAULT_CONFIG, Setting, Settings, describe, load_settings
 from router.settings.problems import Problem, SettingsError, render_problems
 from router.settings.publishers import SourceFields, SourceSettings, TimeFormat
@@ -18,6 +19,7 @@ from router.settings.sections import (
     RetentionSettings,
     ScheduleSettings,
     SecretsSettings,
+    TracingSettings,
 )
 from router.settings.trouble import Trouble, trouble_of
 from router.settings.values import EMBEDDED
@@ -25,6 +27,7 @@ from router.settings.values import EMBEDDED
 __all__ = [
     "DEFAULT_CONFIG",
     "EMBEDDED",
+    "KEYS_CREDENTIAL",
     "AmqpSettings",
     "ApiSettings",
     "DeliverySettings",
@@ -43,6 +46,7 @@ __all__ = [
     "SourceFields",
     "SourceSettings",
     "TimeFormat",
+    "TracingSettings",
     "Trouble",
     "config_schema",
     "describe",

@@ -1,5 +1,5 @@
-"""The places that settings come from: flags, environment variables and a TOML file, each read into one layer.
-Reads the one file that it is told to read; what cannot be read becomes a Problem, never an exception.
+"""The places that settings come from: flags, environment variables, credentials and a TOML file, each read into one
+layer. Reads what it is told to read; what cannot be read becomes a Problem, never an exception.
 """
 
 from __future__ import annotations
@@ -30,6 +30,13 @@ MAX_FILE_BYTES: Final = 1_048_576
 """A configuration is a few pages; what is larger is another file."""
 PIPE_SECONDS: Final = 3.0
 """How long a pipe may take to bring its first byte."""
+ENV_CREDENTIALS: Final = "CREDENTIALS_DIRECTORY"
+"""Set by systemd (`LoadCredential=`) and by our image: a directory with one file for each value."""
+CREDENTIAL_PREFIX: Final = "webhook-router_"
+"""As systemd names the files of a directory that it loads as `webhook-router`; in that directory they lack it."""
+KEYS_CREDENTIAL: Final = CREDENTIAL_PREFIX + "keys"
+"""No setting, but what stands for `secrets.key_file`."""
+MAX_CREDENTIAL_BYTES: Final = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +88,7 @@ def origin_in(layers: Sequence[Layer], path: KeyPath, *, or_item: bool) -> str:
     return "default"
 
 
-# ----------------------------------------------------------------------------- flags and environment
+# ---------------------------------------------------------------- flags, environment and credentials
 
 
 class _Entry(NamedTuple):
@@ -111,6 +118,36 @@ def environment_layer(environ: Mapping[str, str], model: type[BaseModel]) -> Lay
         if name != ENV_CONFIG and value
     )
     return _read_entries(entries, model)
+
+
+def credentials_layer(environ: Mapping[str, str], model: type[BaseModel]) -> Layer:
+    """Files like `webhook-router_amqp.url` or `amqp.url`, each with the value of one setting. An empty one is unset.
+
+    Files without the prefix that are no setting are somebody else's.
+    """
+    directory = environ.get(ENV_CREDENTIALS)
+    entries, problems = [], []
+    for file in sorted(Path(directory).glob("*")) if directory else ():
+        path = tuple(file.name.removeprefix(CREDENTIAL_PREFIX).split("."))
+        is_ours = file.name.startswith(CREDENTIAL_PREFIX) or field_at(model, path) is not None
+        if file.name == KEYS_CREDENTIAL or not is_ours:
+            continue
+        origin = f"credential {file.name}"
+        try:
+            with file.open("rb") as stream:
+                text = stream.read(MAX_CREDENTIAL_BYTES).decode().strip()
+        except (OSError, UnicodeDecodeError) as exc:
+            reason = exc.strerror if isinstance(exc, OSError) and exc.strerror else "it is not UTF-8"
+            hint = "Each file there holds one value."
+            problems.append(
+                Problem(key=dotted(path), value="", origin=origin, message=f"cannot be read: {reason}", hint=hint)
+            )
+            continue
+        if text:
+            entries.append(_Entry(path, text, origin))
+    layer = _read_entries(entries, model)
+    layer.problems.extend(problems)
+    return layer
 
 
 def _read_entries(entries: Iterable[_Entry], model: type[BaseModel]) -> Layer:

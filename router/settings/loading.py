@@ -1,5 +1,6 @@
-"""The whole of the settings, and how they are put together: flags over environment over file over defaults.
-Reads the environment that it is given and one TOML file, once; everything else receives the frozen result.
+"""The whole of the settings, and how they are put together: flags over environment over credentials over file over
+defaults. Reads the environment that it is given, its credentials and one TOML file, once; everything else receives the
+frozen result.
 """
 
 from __future__ import annotations
@@ -14,7 +15,15 @@ from pydantic import BaseModel, PrivateAttr, ValidationError
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from router.settings.explain import explain
-from router.settings.layers import ENV_CONFIG, Layer, environment_layer, file_layer, flag_layer, origin_in
+from router.settings.layers import (
+    ENV_CONFIG,
+    Layer,
+    credentials_layer,
+    environment_layer,
+    file_layer,
+    flag_layer,
+    origin_in,
+)
 from router.settings.problems import SettingsError, shown
 from router.settings.publishers import DEFAULT_SOURCES, Sources
 from router.settings.schema import KeyPath, dotted
@@ -33,6 +42,7 @@ from router.settings.sections import (
     RetentionSettings,
     SecretsSettings,
     SigningSettings,
+    TracingSettings,
 )
 
 DEFAULT_CONFIG: Final = Path("config/router.toml")
@@ -82,6 +92,8 @@ class Settings(BaseSettings):
     """How the secrets of webhooks are stored."""
     log: LogSettings = LogSettings()
     """What is written to stderr."""
+    tracing: TracingSettings = TracingSettings()
+    """What goes to an OpenTelemetry collector."""
     sources: Sources = DEFAULT_SOURCES
     """Which exchanges are consumed, and how their messages are read."""
 
@@ -127,6 +139,7 @@ def load_settings(
     layers = (
         flag_layer(overrides or {}, Settings),
         environment_layer(environ, Settings),
+        credentials_layer(environ, Settings),
         _find_file(config, environ),
     )
     problems = [problem for layer in layers for problem in layer.problems]

@@ -18,6 +18,7 @@ from router.settings.values import (
     Allow,
     AmqpName,
     AmqpUrl,
+    CollectorUrl,
     Country,
     DatabaseName,
     KeyedError,
@@ -73,6 +74,8 @@ class ApiSettings(Section):
     """Address or name to listen on; 0.0.0.0 or :: for every interface."""
     port: Port = 8080
     """TCP port to listen on, 0 to 65535; 0 takes any free port."""
+    probes_port: Annotated[Port | None, NONE_WORD] = None
+    """Second TCP port for /livez, /readyz and /metrics alone, also of `--role worker`, 0 to 65535; `none`."""
     admin_token: Annotated[Token | None, NONE_WORD] = None
     """Token with every scope, for first set-up: 8 or more printable ASCII characters, no spaces; `none`."""
     rate_limit_per_second: Annotated[float, Field(ge=1, le=100_000), NUMBER] = 200.0
@@ -250,3 +253,14 @@ class LogSettings(Section):
     """Least level that is written: `debug`, `info`, `warning`, `error` or `critical`."""
     hash_key: Annotated[Token | None, NONE_WORD] = None
     """Secret of the hashes that stand for numbers and URLs: 8 or more printable ASCII characters; `none`: drawn."""
+    max_lines_per_second: Annotated[int, Field(ge=1, le=1_000_000), NUMBER] = 500
+    """Lines about events, and lines about attempts, in one second, 1 to 1000000; the others are counted."""
+
+
+class TracingSettings(Section):
+    """`tracing`: what goes to an OpenTelemetry collector."""
+
+    endpoint: Annotated[CollectorUrl | None, NONE_WORD] = None
+    """URL of a collector for OTLP over HTTP with its path, as http://127.0.0.1:4318/v1/traces; `none`: no tracing."""
+    sample_ratio: Annotated[float, Field(ge=0, le=1), NUMBER] = 1.0
+    """Share, 0 to 1, of the events that are traced, of those whose message brings no decision of its own."""

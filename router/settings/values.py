@@ -116,6 +116,22 @@ def _check_proxy_url(secret: SecretStr) -> SecretStr:
     return SecretStr(text)
 
 
+def _check_collector_url(secret: SecretStr) -> SecretStr:
+    text = _clean(secret)
+    try:
+        parts = urlsplit(text)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise ValueError("is no URL that can be read") from None
+    if parts.scheme not in {"http", "https"}:
+        raise ValueError("must begin with http:// or https://")
+    if not text.isascii() or not host or port == 0:
+        raise ValueError("names no host, or not in ASCII, or port 0")
+    if parts.path in {"", "/"}:
+        raise ValueError("has no path: a collector takes traces at /v1/traces")
+    return SecretStr(text)
+
+
 def _check_token(secret: SecretStr) -> SecretStr:
     text = secret.get_secret_value()
     if not re.fullmatch(r"[!-~]*", text):
@@ -127,6 +143,7 @@ def _check_token(secret: SecretStr) -> SecretStr:
 
 AmqpUrl = Annotated[SecretStr, AfterValidator(_check_amqp_url)]
 MongoUrl = Annotated[SecretStr, AfterValidator(_check_mongo_url)]
+CollectorUrl = Annotated[SecretStr, AfterValidator(_check_collector_url)]
 ProxyUrl = Annotated[SecretStr, AfterValidator(_check_proxy_url)]
 Token = Annotated[SecretStr, AfterValidator(_check_token)]
 

@@ -37,7 +37,7 @@ _OWN_FIELDS: Final = frozenset({"ts", "level", "event", "logger", "exception"})
 
 PATIENCE_MS: Final = 100
 """How long a line waits for a full pipe, once: everything else of the process waits with it."""
-_OUTSPOKEN = ("aiormq", "aio_pika")
+_OUTSPOKEN = ("aiormq", "aio_pika", "opentelemetry")
 
 
 def configure_logging(
@@ -45,6 +45,7 @@ def configure_logging(
     format: LogFormat,  # noqa: A002 - named like the setting
     level: str,
     pseudonyms: Pseudonyms | None = None,
+    identity: Mapping[str, str] | None = None,
     stream: TextIO | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> LineSink:
@@ -52,12 +53,15 @@ def configure_logging(
 
     `level` is the least that is written, `debug` to `critical`; libraries are held to warnings and above.
     `pseudonyms` name what may not be written out; without them, the names of this process are its own.
+    `identity` says in each line of JSON which program of which host it is; people on a terminal know.
     Only `NO_COLOR` and `TERM` of `environ` are looked at. The sink is returned for its count of lost lines.
     """
     target = stream if stream is not None else sys.stderr
     sink = LineSink(target)
     formatter = as_json if format == "json" else console_formatter(colours=_wants_colours(target, environ))
-    renderer = LineRenderer(formatter, Redactor(pseudonyms or Pseudonyms()))
+    renderer = LineRenderer(
+        formatter, Redactor(pseudonyms or Pseudonyms()), identity if format == "json" and identity else {}
+    )
 
     structlog.configure(
         processors=[renderer],
@@ -94,9 +98,10 @@ def _wants_colours(stream: TextIO | None, environ: Mapping[str, str]) -> bool:
 class LineRenderer:
     """A structlog processor, the only one: fields in, one finished line out. It never raises."""
 
-    def __init__(self, formatter: Formatter, redactor: Redactor) -> None:
+    def __init__(self, formatter: Formatter, redactor: Redactor, identity: Mapping[str, str]) -> None:
         self._format = formatter
         self._redactor = redactor
+        self._identity = identity
 
     def __call__(self, logger: object, method: str, fields: MutableMapping[str, object]) -> bytes:
         return self.render(getattr(logger, "name", ""), _SYNONYMS.get(method, method), fields)
@@ -104,26 +109,26 @@ class LineRenderer:
     def render(self, name: str, level: str, fields: MutableMapping[str, object]) -> bytes:
         """The line of `fields`, `event` among them, redacted and with a newline at its end."""
         try:
-            return self._format(_line_of(name, level, fields, self._redactor))
+            return self._format(self._line_of(name, level, fields))
         except Exception as exc:  # a value's own __str__ may do anything, and a log line is not worth a crash
             failure: Line = {"event": "log line could not be rendered", "error": type(exc).__name__}
-            return self._format(_line_of(name, "error", failure, self._redactor))
+            return self._format(self._line_of(name, "error", failure))
 
-
-def _line_of(name: str, level: str, fields: MutableMapping[str, object], redactor: Redactor) -> Line:
-    line: Line = {
-        "ts": datetime.now(UTC).isoformat(timespec="milliseconds")[:-6] + "Z",
-        "level": level,
-        "event": redactor.value(fields.pop("event", "")),
-        "logger": name,
-    }
-    exception = fields.pop("exc_info", None)
-    for key, value in fields.items():
-        # A field cannot pass itself off as the level or the time.
-        line[key if key not in _OWN_FIELDS else key + "_"] = redactor.field(key, value)
-    if exception:
-        line["exception"] = redactor.text(_traceback_of(exception))
-    return line
+    def _line_of(self, name: str, level: str, fields: MutableMapping[str, object]) -> Line:
+        line: Line = {
+            "ts": datetime.now(UTC).isoformat(timespec="milliseconds")[:-6] + "Z",
+            "level": level,
+            "event": self._redactor.value(fields.pop("event", "")),
+            "logger": name,
+            **self._identity,
+        }
+        exception = fields.pop("exc_info", None)
+        for key, value in fields.items():
+            # A field cannot pass itself off as the level or the time.
+            line[key if key not in _OWN_FIELDS else key + "_"] = self._redactor.field(key, value)
+        if exception:
+            line["exception"] = self._redactor.text(_traceback_of(exception))
+        return line
 
 
 def _traceback_of(exc_info: object) -> str:

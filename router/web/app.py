@@ -91,6 +91,20 @@ def build_app(
     return app
 
 
+def build_probes(
+    *,
+    checks: Checks,
+    metrics: CollectorRegistry,
+    observe: Callable[[], None],
+    stalled: Callable[[], Sequence[str]],
+) -> web.Application:
+    """What a port of its own answers to machines: the probes and the metrics, and nothing about anybody."""
+    app = web.Application(middlewares=[problems])
+    app.on_response_prepare.append(_add_headers)
+    add_probes(app, checks, metrics, observe, stalled)
+    return app
+
+
 def _add_openapi(app: web.Application, doorkeeper: Doorkeeper) -> None:
     document = encode(openapi_document())
 

@@ -21,10 +21,11 @@ MAX_HEAD_LINE_BYTES: Final = 8190
 
 
 class WebServer:
-    """Listens on `host` and `port`; port 0 takes any that is free."""
+    """Listens on `host` and `port`; port 0 takes any that is free. `setting` is where the port is configured."""
 
-    def __init__(self, app: web.Application, host: str, port: int) -> None:
+    def __init__(self, app: web.Application, host: str, port: int, setting: str = "api.port") -> None:
         self._app = app
+        self._setting = setting
         self._host = host
         self._port = port
         self._runner: web.AppRunner | None = None
@@ -48,7 +49,7 @@ class WebServer:
             reason = os.strerror(number) if number > 0 else error.strerror
             raise ConfigurationRefused(
                 f"the API cannot listen on {self._host} port {self._port} ({reason}): "
-                "change api.host or api.port, or stop what listens there"
+                f"change api.host or {self._setting}, or stop what listens there"
             ) from None
         self._runner = runner
         self.address = self._listening.sockets[0].getsockname()[:2]

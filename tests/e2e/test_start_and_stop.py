@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 import aio_pika
+import aiohttp
 import pymongo
 import pytest
 import pytest_asyncio
@@ -253,6 +254,30 @@ async def test_probes_and_description_need_no_token(platform: Platform, router: 
     assert 'webhook_router_consumer_alive{source="cdr"} 1.0' in metrics
     status, document = await router.get("/openapi.json", token="none")
     assert (status, document["openapi"][:2]) == (200, "3.")
+
+
+@pytest.mark.parametrize("arguments", [("--role", "worker"), ("--workers", "2")])
+async def test_a_port_for_probes_answers_machines_and_nothing_else(
+    arguments: tuple[str, ...], own_platform: Platform, tmp_path: Path
+) -> None:
+    (probes,) = free_ports(1)
+    router = RouterProcess(own_platform, tmp_path, arguments=("serve", *arguments), ROUTER_API__PROBES_PORT=str(probes))
+
+    async def statuses(*paths: str) -> list[int]:
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{probes}") as session:
+            return [(await session.get(path)).status for path in paths]
+
+    async def is_ready() -> bool:
+        return '"event":"ready","logger":"router.serve"' in router.log and await statuses("/readyz") == [200]
+
+    router.launch()
+    try:
+        await wait_for(is_ready)
+        assert await statuses("/livez", "/metrics", "/v1/deliveries", "/openapi.json") == [200, 200, 404, 404]
+        assert (await router.get("/livez"))[0] == (0 if "worker" in arguments else 200)
+    finally:
+        assert await router.ask_to_stop() == 0
+    router.assert_log_is_clean()
 
 
 # --- the stop --------------------------------------------------------------------------------------

@@ -35,6 +35,7 @@ from aio_pika.exceptions import AMQPError
 from pymongo.database import Database
 
 from router.adapters.embedded.processes import free_ports, log_tail, spawn
+from router.telemetry.fields import FIELDS
 from tests.support import events
 from tests.support.servers import unique
 
@@ -229,6 +230,12 @@ async def _publish(
     await exchange.publish(message, routing_key or f"{kind}.created", mandatory=True)
 
 
+def unknown_fields(log: str) -> set[str]:
+    """Fields of the JSON lines of a log that are not in the closed list."""
+    lines = (json.loads(line) for line in log.splitlines() if line.startswith('{"ts":') and line.endswith("}"))
+    return {field for line in lines for field in line} - FIELDS.keys()
+
+
 # --- the router ------------------------------------------------------------------------------------
 
 
@@ -363,6 +370,7 @@ class RouterProcess:
     def assert_log_is_clean(self) -> None:
         """Nothing of a customer, no secret and no phone number is in any line, at any level."""
         log = self.log
+        assert unknown_fields(log) == set(), "router/telemetry/fields.py does not list them"
         leaked = [word for word in self.platform.private if word in log]
         assert not leaked, f"in the log: {leaked}"
         assert not re.search(r"whsec_\w{8}", log)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from playwright.async_api import Locator, Page, expect
+
 from router.web.console.language import Language, load_languages
 
 LANGUAGES: Final[Mapping[str, Language]] = load_languages()

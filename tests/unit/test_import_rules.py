@@ -23,6 +23,7 @@ VIOLATIONS = {
     "domain-pure": ("domain/retry.py", "import random"),
     "room-amqp": ("bootstrap/__init__.py", "import aio_pika"),
     "room-mongo": ("web/__init__.py", "from bson import ObjectId"),
+    "room-otel": ("bootstrap/tracing.py", "import opentelemetry"),
     "room-tenacity": ("application/deliver.py", "import tenacity"),
     "room-pages": ("web/app.py", "import jinja2"),
     "room-aiohttp": ("cli/__init__.py", "import aiohttp"),

@@ -135,6 +135,7 @@ BOUNDS: list[tuple[str, list[object], list[object]]] = [
     ("api.rate_limit_per_second", [1, 0.5e5, 100_000], [0.9, 100_001, "fast"]),
     ("api.rate_limit_burst", [10, 1_000_000], [9, 1_000_001, 10.5]),
     ("api.trusted_proxies", [["10.0.0.0/8", "::1"], ["::1"] * 100], [["10.0.0.1/8"], ["lb"], [1], ["::1"] * 101]),
+    ("api.probes_port", [0, 65535, "none"], [-1, 65536, "http"]),
     ("egress.require_https", [True, "false", "1"], ["perhaps", 2]),
     ("egress.deny_ports", [[], [0, 65535], "[22]"], [[-1], [65536], ["ssh"], "22", {"a": 1}]),
     ("egress.proxy_url", ["http://h:65535", "https://h", "none"], ["", "h:3128", "http://h:0", "http://h/p"]),
@@ -153,6 +154,9 @@ BOUNDS: list[tuple[str, list[object], list[object]]] = [
     ("retention.payload_days", [1, 90], [0, 91]),
     ("retention.log_days", [30, 3_650], [29, 3_651]),
     ("log.format", ["console", "JSON", "auto"], ["text", ""]),
+    ("log.max_lines_per_second", [1, 1_000_000], [0, 1_000_001, 1.5]),
+    ("tracing.endpoint", ["http://h:4318/v1/traces", "https://h/x", "none"], ["", "h:4318", "http://h:4318", "http:///x"]),
+    ("tracing.sample_ratio", [0, 0.25, 1], [-0.1, 1.1, "all"]),
     ("log.level", ["debug", "INFO", "warning", "error", "critical"], ["trace", 20]),
 ]  # fmt: skip
 

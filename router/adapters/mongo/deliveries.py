@@ -148,13 +148,13 @@ class MongoDeliveries:
         token = secrets.token_hex(8)
         taken, put_off = share_out(candidates, ration)
         documents = await self._persistently.once(lambda: self._take(taken, put_off, token))
-        payloads = await self._persistently.once(lambda: self._payloads(documents)) if documents else {}
-        claims = [read_claim(document, payloads.get(document["event"])) for document in documents]
-        gone = [claim for claim in claims if claim.event_key not in payloads]
+        events = await self._persistently.once(lambda: self._events_of(documents)) if documents else {}
+        claims = [read_claim(document, events.get(document["event"], {})) for document in documents]
+        gone = [claim for claim in claims if claim.event_key not in events]
         if gone:
             expired = End(status=DeliveryStatus.EXPIRED, reason=DeliveryReason.TOO_OLD)
             await self.record([Result(claim=claim, attempt=None, next=expired) for claim in gone])
-        there = [claim for claim in claims if claim.event_key in payloads]
+        there = [claim for claim in claims if claim.event_key in events]
         return Claimed(claims=there, drained=len(candidates) < limit)
 
     async def _find_due(self, limit: int, except_for: Collection[WebhookId]) -> list[StoredDocument]:
@@ -193,10 +193,11 @@ class MongoDeliveries:
         )
         return [document async for document in won]
 
-    async def _payloads(self, documents: Sequence[StoredDocument]) -> dict[EventKey, bytes]:
-        keys = list({document["event"] for document in documents})
-        cursor = self._events.find({"_id": {"$in": keys}}, {"payload": 1}, max_time_ms=MAX_READ_TIME_MS)
-        return {found["_id"]: found["payload"] async for found in cursor if "payload" in found}
+    async def _events_of(self, documents: Sequence[StoredDocument]) -> dict[EventKey, StoredDocument]:
+        """What an attempt needs of the events, those left out whose payload is gone."""
+        keys, wanted = list({document["event"] for document in documents}), {"payload": 1, "trace_parent": 1}
+        cursor = self._events.find({"_id": {"$in": keys}}, wanted, max_time_ms=MAX_READ_TIME_MS)
+        return {found["_id"]: found async for found in cursor if "payload" in found}
 
     # --- recording ---
 

@@ -114,6 +114,9 @@ def event_document(planned: PlannedEvent, *, expire_at: datetime, payload_expire
     if not any(verdict is Verdict.MATCHED for _, verdict in planned.trace):
         document["unmatched"] = event.account_id
         document["number_keys"] = list(event.number_keys)
+    # 55 characters, by which a retry of another worker, hours later, is part of the event's trace.
+    if planned.trace_parent is not None:
+        document["trace_parent"] = planned.trace_parent
     return document
 
 
@@ -301,10 +304,12 @@ def first_claim(identity: DeliveryId, plan: PlannedEvent, webhook_id: WebhookId)
         attempt_count=0,
         not_after=plan.not_after,
         payload=event.payload,
+        trace_parent=plan.trace_parent,
     )
 
 
-def read_claim(document: StoredDocument, payload: bytes | None) -> Claim:
+def read_claim(document: StoredDocument, event: StoredDocument) -> Claim:
+    """The claim of a delivery document and what was read of its event's, which may have no payload any more."""
     not_after = document["not_after"]
     return Claim(
         delivery_id=DeliveryId(document["_id"]),
@@ -317,9 +322,10 @@ def read_claim(document: StoredDocument, payload: bytes | None) -> Claim:
         received_at=utc(document["created_at"]),
         attempt_count=document["attempt_count"],
         not_after=utc(not_after) if not_after else None,
-        payload=payload or b"",
+        payload=event.get("payload", b""),
         trigger=Trigger(document.get("trigger", Trigger.SCHEDULE)),
         attempts_before=document.get("attempts_before", 0),
+        trace_parent=event.get("trace_parent"),
     )
 
 

@@ -1,0 +1,27 @@
+"""How long a shutdown may take at most, from the limits in the code. Touches nothing."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from router.adapters.tracing import ABORT_SECONDS, CLOSE_SECONDS
+from router.bootstrap import convert, worker
+from router.daemon import LEFTOVER_ROUNDS, LEFTOVER_SECONDS
+from router.settings import Settings
+from router.web.server import SHUTDOWN_SECONDS
+
+_ATTEMPTS = max(schedule.timeout.total_seconds() for schedule in convert.schedules(Settings()).values())
+
+LONGEST_SECONDS: Final = (
+    # intake, give-back, close
+    3 * worker.STEP_SECONDS
+    + _ATTEMPTS
+    + worker.FINISH_MARGIN_SECONDS
+    + worker.RECORD_SECONDS
+    + worker.ANNOUNCE_SECONDS
+    + SHUTDOWN_SECONDS
+    + CLOSE_SECONDS
+    + ABORT_SECONDS
+    + LEFTOVER_ROUNDS * LEFTOVER_SECONDS
+)
+"""With the settings as they are by default: a longer `delivery.*.timeout_seconds` wants a longer grace period."""
