@@ -24,6 +24,7 @@ from typing import Any
 
 from bench.harness import PATIENCE_SECONDS, Bench, bare, cpu_seconds, define, process, publish, router, say, webhook
 from bench.isolation import isolation, isolation_report
+from bench.reader import reader, reader_report
 from bench.samples import resident_mib
 from router.adapters.embedded.broker import RabbitNode
 from router.adapters.embedded.processes import free_ports
@@ -142,6 +143,7 @@ MEASUREMENTS = {
     "definitions": definitions,
     "idle": idle,
     "isolation": isolation,
+    "reader": reader,
 }
 
 
@@ -154,6 +156,8 @@ async def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="rounds, of which the median counts (3)")
     parser.add_argument("--seconds", type=float, help="seconds per rate (10), of each run of isolation (120)")
     parser.add_argument("--rate", type=int, help="events per second of isolation (200)")
+    parser.add_argument("--deliveries", type=int, default=30_000, help="deliveries in the log of reader (30000)")
+    parser.add_argument("--visits", type=int, default=40, help="visits of each page of reader (40)")
     parser.add_argument("--driver", choices=("motor", "pymongo"), help="MongoDB driver of the router")
     parser.add_argument("--json", action="store_true", help="the figures as JSON on stdout")
     options = parser.parse_args()
@@ -207,6 +211,8 @@ def _report(figures: dict[str, Any]) -> str:
         lines.append(f"idle         {part['resident_mib']} MiB, {part['cpu_percent']} % of a core")
     if part := figures.get("isolation"):
         lines += isolation_report(part)
+    if part := figures.get("reader"):
+        lines += reader_report(part)
     return "\n".join(lines)
 
 

@@ -42,6 +42,9 @@ PUT_OFF: Final = timedelta(seconds=120)
 """How long deliveries rest, at most, that find no place in memory while their webhook hangs and its circuit is closed.
 The first success wakes them, so it is no delay once the webhook works again."""
 
+SLOW_PUT_OFF: Final = timedelta(seconds=20)
+"""The same for a webhook that is slow and does not fail, or whose account holds too much: its places soon fall free."""
+
 MANUAL_PUT_OFF: Final = timedelta(seconds=2)
 """The same for a replay or a test."""
 
@@ -165,7 +168,7 @@ class Circuits:
         if entry is not None and entry.circuit.is_open:
             return self._slot(entry)
         # Spread, so that they do not all come by again together.
-        return self._clock.now() + drawn(PUT_OFF, self._jitter)
+        return self._clock.now() + drawn(SLOW_PUT_OFF if entry is None else PUT_OFF, self._jitter)
 
     def look_again_at(self) -> datetime:
         """When a delivery that somebody asked for is looked at again, should it find no place in memory."""

@@ -106,7 +106,9 @@ class Replayer:
         replay = turn.replay
         if turn.is_exhausted and not replay.outstanding:
             await self._queue.finish(turn)
-            log.info("replay_done", replay_id=replay.id, account_id=replay.where.account_id, **_counts(replay.skipped))
+            log.info(
+                "replay_done", replay_id=replay.id, account_id=replay.where.account_id, detail=_told(replay.skipped)
+            )
             return None
         room = min(quota(replay.per_second, STEP_SECONDS), MAX_OUTSTANDING - replay.outstanding)
         if turn.position is None and not turn.is_exhausted:
@@ -183,5 +185,6 @@ def judge(candidate: Candidate, *, has_webhook: bool) -> Skip | None:
     return Skip.TOO_MANY_ATTEMPTS if candidate.attempt_count >= MAX_ATTEMPTS else None
 
 
-def _counts(skipped: Mapping[Skip, int]) -> dict[str, int]:
-    return {f"skipped_{reason.value}": count for reason, count in skipped.items()}
+def _told(skipped: Mapping[Skip, int]) -> str | None:
+    """What was passed over and why, for the log; None where nothing was."""
+    return ", ".join(f"{reason.value}: {count}" for reason, count in skipped.items() if count) or None

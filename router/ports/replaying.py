@@ -46,7 +46,8 @@ class Replay:
 
 
 class ReplayStore(Protocol):
-    """What people may do. Every method raises DependencyUnavailable."""
+    """What people may do. Every method raises DependencyUnavailable; what adds something raises Conflict where its id
+    is taken."""
 
     async def replay_delivery(self, delivery_id: DeliveryId, at: datetime) -> bool:
         """Make a delivery due at `at` as a replay. False where a worker holds it, or it is gone."""

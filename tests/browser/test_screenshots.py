@@ -24,7 +24,7 @@ from tests.support.api import TOKEN, Surroundings
 from tests.support.browser import Scheme, visiting
 from tests.support.pictures import with_palette
 from tests.support.servers import unique
-from tests.support.showcase import ACCOUNT, CRM, MISSED_CALL, STATISTICS, Showcase
+from tests.support.showcase import ACCOUNT, CRM, MISSED_CALL, STATISTICS, SUSPENDED, Showcase
 from tests.support.stored import StoredThings
 from tests.support.visitor import LANGUAGES, Visitor
 
@@ -32,7 +32,8 @@ FOLDER_VARIABLE: Final = "ROUTER_TEST_SCREENSHOTS"
 ROOT: Final = Path(__file__).parents[2]
 AT: Final = datetime(2026, 11, 24, 14, 30, tzinfo=UTC)
 MAX_BYTES: Final = 150_000
-MAX_HEIGHT: Final = 1_000
+CHECKS: Final = {"store": True, "consumer": True, "definitions": True, "workers": True}
+WIDTH: Final = 1_280
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,16 +43,22 @@ class Picture:
     path: str
     lang: str = "fr"
     scheme: Scheme = "light"
+    max_height: int = 1_000
 
 
 PICTURES: Final = {
     "webhooks": Picture(path=f"/webhooks?account={ACCOUNT}"),
     "new-webhook": Picture(path=f"/webhooks/new?account={ACCOUNT}"),
     "deliveries": Picture(path=f"/webhooks/{CRM}/deliveries"),
-    "delivery": Picture(path="/deliveries/{failed}"),
-    "call": Picture(path=f"/calls/{MISSED_CALL}?account={ACCOUNT}"),
+    "delivery": Picture(path="/deliveries/{failed}", max_height=1_400),
+    "payload": Picture(path="/deliveries/{failed}?tab=request", max_height=1_900),
+    "call": Picture(path=f"/calls/{MISSED_CALL}?account={ACCOUNT}", max_height=1_200),
     "search": Picture(path=f"/search?q=1122&account={ACCOUNT}", lang="en"),
-    "health": Picture(path="/health"),
+    "replay": Picture(
+        path=f"/replays/new?account_id={ACCOUNT}&webhook={SUSPENDED}&status=failed&from=2026-11-24T12:00&count=1",
+        max_height=1_300,
+    ),
+    "health": Picture(path="/health", max_height=1_200),
     "dark": Picture(path=f"/webhooks/{STATISTICS}/deliveries", lang="en", scheme="dark"),
 }
 
@@ -74,7 +81,8 @@ async def exhibition(mongo_url: str, mongo_client: pymongo.MongoClient[dict[str,
     )
     assert failed is not None
     database = open_database(mongo_url, name, "motor")
-    server = Surroundings(database=database, now=lambda: AT, randomness=os.urandom).server()
+    surroundings = Surroundings(database=database, now=lambda: AT, randomness=os.urandom, checks=CHECKS)
+    server = surroundings.server()
     await server.start()
     host, port = server.address
     yield Exhibition(url=f"http://{host}:{port}", failed=failed["_id"])
@@ -93,8 +101,8 @@ async def test_a_picture_of_the_page(browser: Browser, exhibition: Exhibition, n
         await visitor.open("/sign-in")
         await visitor.sign_in(TOKEN)
         await visitor.open(picture.path.format(failed=exhibition.failed))
-        height = min(MAX_HEIGHT, await page.evaluate("document.documentElement.scrollHeight"))
-        png = await page.screenshot(clip={"x": 0, "y": 0, "width": 1280, "height": height}, full_page=True)
+        height = min(picture.max_height, await page.evaluate("document.documentElement.scrollHeight"))
+        png = await page.screenshot(clip={"x": 0, "y": 0, "width": WIDTH, "height": height}, full_page=True)
     if folder := os.environ.get(FOLDER_VARIABLE):
         small = with_palette(png)
         assert len(small) <= MAX_BYTES

@@ -9,14 +9,11 @@ from typing import Any
 import pytest
 from playwright.async_api import Browser, expect
 
-from router.domain.session import session_key
 from tests.support.browser import visiting
 from tests.support.http_server import ScriptedServer, answer
 from tests.support.router_process import ADMIN_TOKEN, Platform, RouterProcess
 from tests.support.showcase import ACCOUNT, OTHER_ACCOUNT
-from tests.support.visitor import Visitor
-
-with_and_without_scripts = pytest.mark.parametrize("scripts", [True, False], ids=["js", "no-js"])
+from tests.support.visitor import Visitor, with_and_without_scripts
 
 
 @with_and_without_scripts
@@ -57,7 +54,7 @@ async def test_a_session_that_ended_returns_to_where_it_was(stranger: Visitor, p
     await stranger.open("/sign-in")
     await stranger.sign_in(ADMIN_TOKEN)
     await stranger.is_at("/webhooks")
-    await _end_session(stranger, platform)
+    await stranger.end_session(platform.database)
     await stranger.link("Add a webhook").click()
     await stranger.is_at("/sign-in")
     await stranger.sign_in(ADMIN_TOKEN)
@@ -137,10 +134,3 @@ async def test_a_token_of_an_account_shows_that_account_and_no_other(
     await stranger.open(f"/webhooks?account={OTHER_ACCOUNT}")
     await expect(stranger.page.get_by_text("Standard")).to_be_hidden()
     await stranger.open("/webhooks/wh_2077", status=404)
-
-
-async def _end_session(visitor: Visitor, platform: Platform) -> None:
-    """As time does it: the store has the session no more, and the browser has the cookie still."""
-    cookies = await visitor.page.context.cookies()
-    (session_id,) = [cookie["value"] for cookie in cookies if "session" in cookie["name"]]
-    assert platform.database.sessions.delete_one({"_id": session_key(session_id)}).deleted_count == 1

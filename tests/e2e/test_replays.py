@@ -59,11 +59,14 @@ async def finished(router: RouterProcess, replay_id: str) -> dict[str, Any]:
 async def many(
     platform: Platform, router: RouterProcess, account: str, url: str, count: int
 ) -> tuple[str, list[dict[str, Any]]]:
-    """A webhook, and events whose deliveries to it have all failed."""
+    """A webhook that its server has given up by a 410, and events whose deliveries to it have all failed since."""
     webhook_id = platform.define_webhook(account, to=url)
     await router.takes_up_definitions()
     events = [make_event(account) for _ in range(count)]
-    await platform.publish(*events)
+    await platform.publish(events[0])
+    await wait_for(lambda: platform.database.webhook_health.find_one({"_id": webhook_id, "suspended_reason": "gone"}))
+    await router.takes_up_definitions()
+    await platform.publish(*events[1:])
     failed = {"webhook_id": webhook_id, "status": "failed"}
     await wait_for(lambda: platform.database.deliveries.count_documents(failed) == count)
     return webhook_id, events
@@ -214,7 +217,7 @@ async def test_a_test_is_one_attempt_with_a_made_up_event(
 async def test_everything_that_failed_is_sent_again_and_counted(
     platform: Platform, router: RouterProcess, account: str
 ) -> None:
-    async with Customer(answer(500)) as server:
+    async with Customer(answer(410)) as server:
         webhook_id, events = await many(platform, router, account, server.url, 120)
         before = len(server.requests)
         server.step = answer(200)
@@ -238,7 +241,7 @@ async def test_everything_that_failed_is_sent_again_and_counted(
 async def test_a_cancelled_replay_stops_within_what_was_released(
     platform: Platform, router: RouterProcess, account: str
 ) -> None:
-    async with Customer(answer(500)) as server:
+    async with Customer(answer(410)) as server:
         webhook_id, _ = await many(platform, router, account, server.url, 60)
         before = len(server.requests)
         server.step = answer(200)
@@ -260,7 +263,7 @@ async def test_a_cancelled_replay_stops_within_what_was_released(
 async def test_a_replay_goes_on_after_a_crash_and_doubles_nothing_but_what_was_in_flight(
     own_platform: Platform, tmp_path: Path
 ) -> None:
-    async with RouterProcess(own_platform, tmp_path) as router, Customer(answer(500)) as server:
+    async with RouterProcess(own_platform, tmp_path) as router, Customer(answer(410)) as server:
         account = own_platform.enable_account()
         webhook_id, events = await many(own_platform, router, account, server.url, 80)
         before = len(server.requests)
@@ -282,7 +285,7 @@ async def test_a_replay_goes_on_after_a_crash_and_doubles_nothing_but_what_was_i
 async def test_a_replay_to_a_dead_endpoint_delays_no_first_attempt_of_others(
     platform: Platform, router: RouterProcess, account: str, server: ScriptedServer
 ) -> None:
-    async with Customer(answer(500)) as dead:
+    async with Customer(answer(410)) as dead:
         webhook_id, _ = await many(platform, router, account, dead.url, 60)
         dead.step = never_answer
         other = platform.enable_account()

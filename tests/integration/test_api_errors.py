@@ -87,9 +87,7 @@ async def test_every_answer_is_neither_stored_nor_sniffed_and_names_no_version(a
     assert headers["Server"] == "webhook-router"
 
 
-@pytest.mark.parametrize(
-    "target", ["/", "/v1", "/v1/", "/v1/nothing", "/v1/webhooks/", "/v1/webhooks/a/b", "/v2/webhooks"]
-)
+@pytest.mark.parametrize("target", ["/v1", "/v1/", "/v1/nothing", "/v1/webhooks/", "/v1/webhooks/a/b", "/v2/webhooks"])
 async def test_unknown_path_is_a_404(api: Api, target: str) -> None:
     assert_problem(await api.request("GET", target), 404, "not-found")
 

@@ -185,6 +185,16 @@ async def test_an_account_has_so_many_replays_at_once(api: Api, things: StoredTh
     assert_problem(await post(api, "/v1/replays", wanted), 409, "conflict")
 
 
+@pytest.mark.usefixtures("things")
+@pytest.mark.parametrize(
+    ("path", "body"), [("/v1/replays", {"filter": {"webhook_id": "wh_crm"}}), ("/v1/webhooks/wh_crm/test", None)]
+)
+async def test_an_id_that_was_drawn_before_is_a_conflict(api: Api, path: str, body: Any) -> None:
+    """Here every draw is the same."""
+    assert (await post(api, path, body)).status == 202
+    assert_problem(await post(api, path, body), 409, "conflict")
+
+
 async def test_nothing_is_sent_again_that_nobody_wrote_down(surroundings: Surroundings, things: StoredThings) -> None:
     surroundings.audit = FakeAudit(is_away=True)
     async with surroundings.serving() as api:

@@ -15,7 +15,7 @@ from router.ports import StoredAccount
 from router.web.console.catalogue import PAGES
 from tests.support.api import Surroundings
 from tests.support.console import Browser, console
-from tests.support.samples import ACCOUNT, delivery, event, webhook
+from tests.support.samples import ACCOUNT, dead_letter, delivery, event, replay, webhook
 from tests.support.stored import StoredThings
 from tests.support.tokens import store_token
 
@@ -51,6 +51,28 @@ CASES: Final[Mapping[str, Case]] = {
     "POST /webhooks/{id}/test": Case(target="/webhooks/wh_crm/test", status=303),
     "GET /accounts/{id}/switch-off": Case(target="/accounts/1042/switch-off"),
     "POST /accounts/{id}/switch": Case(target="/accounts/1042/switch", form={"enabled": "false"}, status=303),
+    "GET /webhooks/{id}/deliveries": Case(target="/webhooks/wh_crm/deliveries"),
+    "GET /deliveries": Case(target="/deliveries?account=1042", others=200),
+    "GET /deliveries.csv": Case(target="/deliveries.csv?account=1042", others=200),
+    "GET /deliveries/{id}": Case(target="/deliveries/dlv_1"),
+    "GET /deliveries/{id}/payload": Case(target="/deliveries/dlv_1/payload"),
+    "GET /deliveries/{id}/replay": Case(target="/deliveries/dlv_1/replay"),
+    "POST /deliveries/{id}/replay": Case(target="/deliveries/dlv_1/replay", status=303),
+    "GET /calls/{call_id}": Case(target="/calls/call-1?account=1042"),
+    "GET /events/{id}": Case(target="/events/evt-1?account=1042"),
+    "GET /events/{id}/payload": Case(target="/events/evt-1/payload?account=1042"),
+    "GET /search": Case(target="/search?q=wh_crm&account=1042", status=303, others=200),
+    "GET /replays": Case(target="/replays?account=1042", others=200),
+    "GET /replays/new": Case(target="/replays/new?account=1042", others=200),
+    "POST /replays/new": Case(target="/replays/new", form={"account_id": "1042"}, status=303, others=400),
+    "GET /replays/{id}": Case(target="/replays/rpl_1"),
+    "POST /replays/{id}/cancel": Case(target="/replays/rpl_1/cancel", status=303),
+    "POST /replays/selection": Case(target="/replays/selection", form={"id": "dlv_1"}, others=200),
+    "GET /health": Case(target="/health"),
+    "GET /dead-letters": Case(target="/dead-letters"),
+    "GET /dead-letters/{id}": Case(target="/dead-letters/dl_1"),
+    "GET /dead-letters/{id}/body": Case(target="/dead-letters/dl_1/body"),
+    "POST /dead-letters/{id}/requeue": Case(target="/dead-letters/dl_1/requeue", status=303),
 }
 ROUTES: Final = {f"{route.method} {route.path}": route for route in PAGES}
 pages = pytest.mark.parametrize("page", sorted(CASES))
@@ -61,7 +83,9 @@ def things(stored: StoredThings) -> None:
     """What account 1042 has."""
     stored.add_account(StoredAccount(id=ACCOUNT, webhooks_enabled=True))
     stored.add_webhook(webhook("wh_crm", name="Secret-1042"))
-    happened = event("evt-1", matched=["wh_crm"])
+    stored.add_dead_letter(dead_letter())
+    stored.add_replay(replay())
+    happened = event("evt-1", matched=["wh_crm"], call_id="call-1", payload=b'{"a": "Secret-1042"}')
     stored.add_event(happened)
     stored.add_delivery(delivery(happened, "wh_crm", id="dlv_1"), happened.key)
 

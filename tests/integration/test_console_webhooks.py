@@ -57,7 +57,7 @@ async def test_an_account_without_webhooks_learns_what_one_is(staff: Browser) ->
     screen = await staff.get("/webhooks?account=1042")
     assert "Pas encore de webhook" in screen.text
     assert 'href="/webhooks/new?account=1042"' in screen.html
-    assert "Désactivés" in screen.text
+    assert "Webhooks désactivés" in screen.text
 
 
 async def test_the_list_says_what_each_webhook_does(staff: Browser, stored: StoredThings) -> None:

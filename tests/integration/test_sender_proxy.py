@@ -14,7 +14,7 @@ from router.adapters.embedded.processes import free_ports
 from router.adapters.http.connector import GuardedConnector, client_tls
 from router.adapters.http.proxy import ProxyAddress
 from router.adapters.http.trail import ProxyFaultKind
-from router.domain.delivery import AttemptError
+from router.domain.delivery import AttemptError, ErrorDetail, ErrorKind
 from router.domain.egress import EgressPolicy, EgressRule, parse_allow_rule
 from router.domain.outcome import Answer, LocalFault, NoAnswer
 from tests.support.connect_proxy import ANY_HOST, SILENT, ConnectProxy, refusing
@@ -109,7 +109,8 @@ async def test_redirect_is_not_followed_through_the_proxy_either() -> None:
     ):
         result = await sender.send(outgoing(f"http://crm.example:{customer.port}/"))
 
-    assert result == Answer(status_code=307, body=b"", truncated=False)
+    known = ErrorDetail(kind=ErrorKind.REDIRECTED, host="elsewhere.example")
+    assert result == Answer(status_code=307, body=b"", truncated=False, error_detail=known)
     assert len(proxy.targets) == 1
 
 
@@ -330,7 +331,10 @@ def test_certificate_of_the_customer_is_checked_through_the_proxy(loop: Loop) ->
         ):
             result = await sender.send(outgoing(f"https://crm.example:{customer.port}/"))
 
-        assert result == NoAnswer(error=AttemptError.TLS, detail="the certificate is for another host")
+        known = ErrorDetail(kind=ErrorKind.CERTIFICATE_OF_OTHER_HOST)
+        assert result == NoAnswer(
+            error=AttemptError.TLS, detail="the certificate is for another host", error_detail=known
+        )
         assert customer.requests == []
 
     with asyncio.Runner(loop_factory=loop) as runner:

@@ -48,7 +48,9 @@ async def running_browser() -> AsyncIterator[Browser]:
     path = os.environ.get(BROWSER_VARIABLE) or DEBIANS_CHROMIUM
     assert Path(path).exists(), f"there is no {path}: run scripts/ensure-browser"
     async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=path, args=_FLAGS)
+        # Its own words, as those in a field for a date, are French too.
+        environment: dict[str, str | float | bool] = {**os.environ, "LANGUAGE": "fr"}
+        browser = await playwright.chromium.launch(executable_path=path, args=_FLAGS, env=environment)
         yield browser
         await browser.close()
 

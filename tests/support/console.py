@@ -115,6 +115,8 @@ async def console(surroundings: Surroundings, language: str = "fr") -> AsyncIter
     server = surroundings.server()
     await server.start()
     host, port = server.address
-    async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
-        yield Browser(URL.build(scheme="http", host=host, port=port), session, language)
-    await server.stop()
+    try:
+        async with aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as session:
+            yield Browser(URL.build(scheme="http", host=host, port=port), session, language)
+    finally:
+        await server.stop()

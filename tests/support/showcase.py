@@ -16,7 +16,12 @@ from hashlib import sha256
 from typing import Any, Final
 from uuid import UUID
 
-from router.domain.delivery import Attempt, AttemptError, Delivery, DeliveryReason, DeliveryStatus, Trigger, delivery_id
+from router.domain.delivery import (
+    Delivery,
+    DeliveryReason,
+    DeliveryStatus,
+    delivery_id,
+)
 from router.domain.event import AccountId, Event, EventType
 from router.domain.matching import Verdict, explain
 from router.domain.numbers import search_key
@@ -31,6 +36,7 @@ from router.domain.webhook import (
 )
 from router.ports import StoredAccount, StoredEvent
 from tests.support.events import CALLER, REDIRECTION, TRACKING, USER
+from tests.support.fates import BUSY, CERTIFICATE, FATES, NO_CONTENT, OK, SLOW, Fate, attempts, failed
 from tests.support.samples import dead_letter
 from tests.support.stored import StoredThings
 
@@ -42,6 +48,7 @@ TEAM: Final = WebhookId("wh_equipe")
 PAUSED: Final = WebhookId("wh_ancien_crm")
 SUSPENDED: Final = WebhookId("wh_erp")
 INVALID: Final = WebhookId("wh_essai")
+FAILING: Final = WebhookId("wh_campagnes")
 DELETED: Final = WebhookId("wh_supprime")
 
 MISSED_CALL: Final = "c-7f3e0b5a-2c41-4c0e-9a57-1d1f6a2b9c10"
@@ -55,49 +62,6 @@ _NUMBERS: Final = (
 _CALLS: Final = 44
 _MINUTE: Final = timedelta(minutes=1)
 _SECOND: Final = timedelta(seconds=1)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Try:
-    """What one attempt came to."""
-
-    status: int | None
-    error: AttemptError | None = None
-    ms: int = 84
-    body: str | None = None
-
-
-_OK: Final = _Try(status=200, body='{"ok":true}')
-_NO_CONTENT: Final = _Try(status=204, ms=41)
-_BUSY: Final = _Try(
-    status=503, error=AttemptError.HTTP_STATUS, ms=212, body="<html><h1>503 Service Unavailable</h1></html>"
-)
-_SLOW: Final = _Try(status=None, error=AttemptError.TIMEOUT, ms=5_000)
-_CERTIFICATE: Final = _Try(status=None, error=AttemptError.TLS, ms=63)
-
-_Fate = tuple[DeliveryStatus, DeliveryReason | None, Sequence[_Try]]
-
-
-def _failed(attempt: _Try, times: int, reason: DeliveryReason = DeliveryReason.EXHAUSTED) -> _Fate:
-    return DeliveryStatus.FAILED, reason, [attempt] * times
-
-
-_FATES: Final[Sequence[_Fate]] = (
-    *(
-        _failed(_Try(status=None, error=error, ms=37), 3)
-        for error in (AttemptError.DNS, AttemptError.CONNECTION_REFUSED, AttemptError.CONNECTION_RESET)
-    ),
-    *(
-        _failed(_Try(status=None, error=error, ms=3_000), 3)
-        for error in (AttemptError.CONNECT_TIMEOUT, AttemptError.PROTOCOL, AttemptError.OTHER)
-    ),
-    _failed(_Try(status=None, error=AttemptError.BLOCKED_ADDRESS, ms=2), 1, DeliveryReason.BLOCKED_ADDRESS),
-    _failed(_Try(status=302, error=AttemptError.REDIRECT, ms=55), 3),
-    (DeliveryStatus.DELIVERED, None, [_BUSY, _OK]),
-    (DeliveryStatus.DELIVERED, None, [_SLOW, _OK]),
-    (DeliveryStatus.EXPIRED, DeliveryReason.TOO_OLD, [_SLOW]),
-)
-"""What becomes of some; of the rest nothing is to be told. Only a `call` expires, so that is the last one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,7 +104,7 @@ class Showcase:
 
     def _call(self, nth: int, at: datetime, caller: str | None, call_id: str) -> Iterator[tuple[Event, Sequence[str]]]:
         number, label = _NUMBERS[nth % 3] if nth >= 0 else _NUMBERS[0]
-        answered = nth % 4 != 3
+        answered = nth % 4 != 2
         data: dict[str, Any] = {
             "direction": "inbound",
             "caller": {"number": caller, "anonymous": caller is None, "country": caller and "FR"},
@@ -194,9 +158,9 @@ class Showcase:
 
     def _delivery(self, event: StoredEvent, webhook_id: WebhookId, url: str) -> Delivery:
         status, reason, tries = self._fate(event, webhook_id)
-        attempts = tuple(_attempts(event.received_at, tries))
+        made = tuple(attempts(event.received_at, tries))
         is_over = status is not DeliveryStatus.PENDING
-        ended = attempts[-1].started_at + timedelta(milliseconds=attempts[-1].duration_ms) if attempts else None
+        ended = made[-1].started_at + timedelta(milliseconds=made[-1].duration_ms) if made else None
         return Delivery(
             id=delivery_id(event.key, webhook_id),
             account_id=event.account_id,
@@ -209,44 +173,28 @@ class Showcase:
             status=status,
             reason=reason,
             url=url,
-            attempt_count=len(attempts),
-            attempts=attempts,
-            next_attempt_at=None if is_over else self.now + 4 * _MINUTE,
+            attempt_count=len(made),
+            attempts=made,
+            next_attempt_at=None if is_over else self.now + timedelta(hours=2),
             created_at=event.received_at,
             completed_at=(ended or event.received_at + 31 * _SECOND) if is_over else None,
         )
 
-    def _fate(self, event: StoredEvent, webhook_id: WebhookId) -> _Fate:
+    def _fate(self, event: StoredEvent, webhook_id: WebhookId) -> Fate:
         if webhook_id == DELETED:
-            return DeliveryStatus.CANCELLED, DeliveryReason.WEBHOOK_DELETED, [_BUSY]
+            return DeliveryStatus.CANCELLED, DeliveryReason.WEBHOOK_DELETED, [BUSY]
         if webhook_id == SUSPENDED:
             is_before = event.received_at < self.now - timedelta(days=2)
-            return _failed(_BUSY, 4) if is_before else _failed(_BUSY, 0, DeliveryReason.SUSPENDED)
+            return failed(BUSY, 4) if is_before else failed(BUSY, 0, DeliveryReason.SUSPENDED)
         if webhook_id == STATISTICS and event.received_at > self.now - 20 * _MINUTE:
-            return DeliveryStatus.PENDING, None, [_BUSY, _SLOW]
+            return DeliveryStatus.PENDING, None, [BUSY, SLOW]
         if webhook_id == CRM and event.call_id == MISSED_CALL:
-            return _failed(_CERTIFICATE, 5)
-        fates = _FATES if webhook_id == CRM else _FATES[:-1]
-        draw = _bytes(event.event_id + webhook_id)[0] % 25
-        return (
-            fates[draw] if draw < len(fates) else (DeliveryStatus.DELIVERED, None, [_OK if draw % 2 else _NO_CONTENT])
-        )
-
-
-def _attempts(received_at: datetime, tries: Sequence[_Try]) -> Iterator[Attempt]:
-    at = received_at + timedelta(milliseconds=12)
-    for number, attempt in enumerate(tries, 1):
-        yield Attempt(
-            number=number,
-            trigger=Trigger.SCHEDULE,
-            started_at=at,
-            duration_ms=attempt.ms,
-            status_code=attempt.status,
-            error=attempt.error,
-            response_body=attempt.body,
-            response_truncated=False,
-        )
-        at += timedelta(milliseconds=attempt.ms) + 2**number * _SECOND
+            return failed(CERTIFICATE, 5)
+        fates = FATES if event.type is EventType.CALL else FATES[:-1]
+        if webhook_id == FAILING and event.received_at > self.now - timedelta(hours=26):
+            return failed(BUSY, 5)
+        draw = int.from_bytes(_bytes(event.event_id + webhook_id)[:2]) % 56
+        return fates[draw] if draw < len(fates) else (DeliveryStatus.DELIVERED, None, [OK if draw % 2 else NO_CONTENT])
 
 
 # --- what it is made of ----------------------------------------------------------------------------
@@ -265,6 +213,15 @@ def _webhooks(now: datetime, url: str) -> Iterator[Webhook]:
         days=90,
         event_type=EventType.USER,
         restriction=UserRestriction(user_id=USER),
+    )
+    yield _webhook(
+        FAILING,
+        "Campagnes",
+        now,
+        url="https://campagnes.example/appels",
+        days=45,
+        restriction=TrackingNumberRestriction(numbers=frozenset({"+33199005566"})),
+        failing_since=now - timedelta(hours=26),
     )
     yield _webhook(PAUSED, "Ancien CRM", now, url="https://ancien.example/appels", days=400, enabled=False)
     gone = Suspension(since=now - timedelta(days=2), reason=SuspensionReason.FAILING)

@@ -15,6 +15,7 @@ from router.adapters.mongo.indexes import (
     EVENTS,
     INDEXES,
     REPLAYS,
+    SESSIONS,
     WEBHOOK_HEALTH,
     WEBHOOKS,
 )
@@ -31,22 +32,24 @@ class StoredThings:
 
     def __init__(self, database: SyncDatabase[dict[str, Any]]) -> None:
         self.database = database
+        # The tests' time is long ago: the server would sweep their sessions away, by its own.
         for collection, indexes in INDEXES.items():
-            database[collection].create_indexes(indexes)
+            if collection != SESSIONS:
+                database[collection].create_indexes(indexes)
 
     def add_account(self, account: StoredAccount) -> None:
         self.database[ACCOUNTS].insert_one({"_id": account.id, "webhooks_enabled": account.webhooks_enabled})
 
     def add_webhook(self, webhook: Webhook) -> None:
         self.database[WEBHOOKS].insert_one(webhook_document(webhook, None))
+        health: dict[str, Any] = {}
+        if webhook.failing_since is not None:
+            health["failing_since"] = webhook.failing_since
         if webhook.suspension is not None:
-            self.database[WEBHOOK_HEALTH].insert_one(
-                {
-                    "_id": webhook.id,
-                    "suspended_at": webhook.suspension.since,
-                    "suspended_reason": webhook.suspension.reason.value,
-                }
-            )
+            health["suspended_at"] = webhook.suspension.since
+            health["suspended_reason"] = webhook.suspension.reason.value
+        if health:
+            self.database[WEBHOOK_HEALTH].insert_one({"_id": webhook.id, **health})
 
     def add_definition(self, document: Mapping[str, Any]) -> None:
         """A webhook as a back office wrote it, right or wrong."""

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from router.application.circuits import PROBE_LOST_AFTER, PUT_OFF, SHORTEST_REST, Circuits
+from router.application.circuits import PROBE_LOST_AFTER, PUT_OFF, SHORTEST_REST, SLOW_PUT_OFF, Circuits
 from router.application.flights import SLOW_SECONDS
 from router.domain.circuit import (
     FIRST_PROBE_AFTER,
@@ -222,14 +222,22 @@ def test_a_webhook_hangs_when_its_last_attempt_failed_late(seconds: float, hangs
 
 def test_what_finds_no_place_rests_for_long_or_until_the_circuit_wants_a_probe() -> None:
     clock = FakeClock()
-    assert circuits(clock).put_off_until(ID) == clock.moment + PUT_OFF
+    failing = circuits(clock)
+    failing.failed(claim(), webhook(), after_seconds=5)
+
+    assert failing.put_off_until(ID) == clock.moment + PUT_OFF
+    assert circuits(clock).put_off_until(ID) == clock.moment + SLOW_PUT_OFF, "slow, and not failing"
     assert opened(clock).put_off_until(ID) < clock.moment + PUT_OFF
 
 
 def test_what_finds_no_place_is_spread_over_time() -> None:
     under_test = Circuits(FakeClock(), iter([0.0, 0.5, 1.0]).__next__, MINUTE)
 
-    assert [under_test.put_off_until(ID) - NOW for _ in range(3)] == [PUT_OFF * 0.5, PUT_OFF * 0.75, PUT_OFF]
+    assert [under_test.put_off_until(ID) - NOW for _ in range(3)] == [
+        SLOW_PUT_OFF * 0.5,
+        SLOW_PUT_OFF * 0.75,
+        SLOW_PUT_OFF,
+    ]
 
 
 def test_of_what_is_due_an_open_circuit_wants_one_probe_at_its_time() -> None:

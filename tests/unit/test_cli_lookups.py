@@ -258,6 +258,7 @@ def test_a_delivery_is_shown_with_its_attempts_and_payload(terminal: Terminal) -
             "error": "http_status",
             "response_body": "busy\x1b[2J",
             "response_truncated": False,
+            "error_detail": None,
         }
     ]
     text = terminal.run("deliveries show dlv_249").stdout
@@ -283,3 +284,33 @@ def test_a_payload_that_is_gone_is_said_to_be_gone(terminal: Terminal) -> None:
     assert terminal.data("deliveries show dlv_old")["payload"] is None
     assert "retention.payload_days" in terminal.run("deliveries show dlv_old").stdout
     assert terminal.run("deliveries show dlv_old --payload").exit_code == 1
+
+
+# --- search ---------------------------------------------------------------------------------------
+
+
+def test_search_lists_what_it_finds_with_what_it_was_taken_for(terminal: Terminal) -> None:
+    terminal.store.log.append((delivery("dlv_1"), b"{}"))
+    terminal.store.number_keys[delivery("dlv_1").id] = ("22118993633",)
+
+    printed = terminal.run("search '06 39 98 11 22'").stdout
+    hosts = terminal.data("search crm.example.com")
+
+    assert printed.splitlines()[0].split() == ["TAKEN", "FOR", "FOUND", "ID", "ACCOUNT", "NAME", "STATUS", "AT"]
+    assert printed.splitlines()[1].split()[:3] == ["number", "delivery", "dlv_1"]
+    assert [item["id"] for group in hosts["groups"] for item in group["items"]] == [CRM.id]
+    assert "hush" not in str(hosts)
+
+
+def test_search_that_finds_nothing_says_what_it_tried(terminal: Terminal) -> None:
+    result = terminal.run("search nothing-like-this --account 77")
+
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert "call, event, webhook, user, account" in result.stderr
+
+
+def test_search_for_nothing_is_a_usage_error(terminal: Terminal) -> None:
+    result = terminal.run("search ' '")
+
+    assert result.exit_code == 64
+    assert "must not be empty" in result.stderr

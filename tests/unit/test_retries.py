@@ -10,7 +10,7 @@ from datetime import timedelta
 
 from router.application.brake import EgressBrake
 from router.application.budget import RetryBudget
-from router.application.circuits import PUT_OFF, Circuits
+from router.application.circuits import SLOW_PUT_OFF, Circuits
 from router.application.lanes import HANGING_LANE_PLACES, LaneLimits, Lanes
 from router.application.retries import MAX_CLAIMED_AT_ONCE, MAX_EXCLUDED, RENEWED_AT_ONCE, LeaseKeeper, RetryPoller
 from router.application.timers import Timers
@@ -344,4 +344,4 @@ async def test_a_webhook_that_fails_gets_its_ration_and_the_rest_is_put_off() ->
     await poller_of(store, lanes)._poll()
 
     assert lanes.held == HANGING_LANE_PLACES
-    assert [rest.until for rest in store.put_off] == [NOW + PUT_OFF] * (5 - HANGING_LANE_PLACES)
+    assert [rest.until for rest in store.put_off] == [NOW + SLOW_PUT_OFF] * (5 - HANGING_LANE_PLACES)

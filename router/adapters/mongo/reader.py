@@ -197,10 +197,8 @@ class MongoReader(MongoOverview):
         self, account_id: AccountId, call_id: str, limit: int, *, with_payload: bool = True
     ) -> Sequence[StoredEvent]:
         fields = _EVENT_FIELDS if with_payload else _EVENT_WITHOUT_PAYLOAD
-        query = {"call_id": call_id, "account_id": account_id}
-        order = [("received_at", 1), ("_id", 1)]
-        found = await self._find(EVENTS, query, fields, sort=order, hint="call", limit=limit)
-        return [read_event(document) for document in found]
+        keys = await self._keys_of_call(call_id, account_id, limit)
+        return [read_event(document) for document in await self._in_order(keys, fields)]
 
     async def deliveries_of_events(self, events: Sequence[StoredEvent]) -> Mapping[EventKey, Sequence[Delivery]]:
         # The ids follow from the trace, so no index is needed and none is searched.

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from pymongo import DESCENDING
-from pymongo.errors import ExecutionTimeout, OperationFailure, PyMongoError
+from pymongo.errors import DuplicateKeyError, ExecutionTimeout, OperationFailure, PyMongoError
 
 from router.adapters.mongo.deliveries import Retention
 from router.adapters.mongo.documents import Document, StoredDocument, delivery_document, event_document
@@ -19,7 +19,7 @@ from router.adapters.mongo.driver import MAX_READ_TIME_MS, Database
 from router.adapters.mongo.indexes import DELIVERIES, EVENTS, REPLAYS
 from router.adapters.mongo.replay_documents import as_replay, read_replay, replay_document, walk
 from router.domain.delivery import DeliveryId, DeliveryStatus, Trigger, delivery_id
-from router.domain.errors import DependencyUnavailable
+from router.domain.errors import Conflict, DependencyUnavailable
 from router.domain.event import AccountId
 from router.domain.replay import MAX_ATTEMPTS, ReplayId, ReplayKind, ReplayState
 from router.ports import DeliveryFilter, PlannedEvent, Position, Replay
@@ -168,6 +168,8 @@ async def _asking() -> AsyncIterator[None]:
         yield
     except ExecutionTimeout as error:
         raise DependencyUnavailable("MongoDB did not finish in time: narrow the filter down") from error
+    except DuplicateKeyError:
+        raise Conflict("its id was drawn before; ask once more") from None
     except PyMongoError as error:
         code = f", code {error.code}" if isinstance(error, OperationFailure) else ""
         raise DependencyUnavailable(f"MongoDB does not answer ({type(error).__name__}{code})") from error

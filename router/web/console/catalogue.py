@@ -14,4 +14,4 @@ from router.web.console.pages.replays import REPLAYS
 from router.web.console.pages.search import SEARCH
 from router.web.console.pages.webhooks import WEBHOOKS
 
-PAGES: Final[tuple[Route, ...]] = (*WEBHOOKS, *DELIVERIES, *DELIVERY, *CALLS, *SEARCH, *HEALTH, *LETTERS, *REPLAYS)
+PAGES: Final[tuple[Route, ...]] = (*WEBHOOKS, *DELIVERIES, *DELIVERY, *CALLS, *SEARCH, *REPLAYS, *HEALTH, *LETTERS)

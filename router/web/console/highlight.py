@@ -19,9 +19,9 @@ def coloured_json(text: str) -> Markup:
     """For `ui.code`: `text`, escaped, its parts in spans with Pygments' short class names."""
     if len(text) > MAX_COLOURED_LENGTH:
         return visible(text)
-    # The lexer neither strips nor completes: what is shown is what was sent.
-    tokens = JsonLexer(stripnl=False, ensurenl=False).get_tokens(text)
-    return Markup("").join(_coloured(STANDARD_TYPES.get(kind, ""), part) for kind, part in tokens)
+    # Unprocessed: what is shown is what was sent, its line ends and a mark at its beginning included.
+    tokens = JsonLexer().get_tokens_unprocessed(text)
+    return Markup("").join(_coloured(STANDARD_TYPES.get(kind, ""), part) for _, kind, part in tokens)
 
 
 def _coloured(name: str, part: str) -> Markup:

@@ -74,7 +74,7 @@ PATTERNS: Final = tuple(
     for pattern, message in (
         (r"(?P<name>\S+) cannot be set", N_("%(name)s cannot be set")),
         (
-            r"it is pending, and a worker holds it at this moment(?:; its next attempt is at (?P<at>\S+))?",
+            r"it is pending, and a worker holds it at this moment(?:; its next attempt is at \S+)?",
             N_("it is being attempted at this moment; look again in a while"),
         ),
         (

@@ -1,4 +1,4 @@
-"""One delivery or a few of them sent again, and a test of a webhook: at once, without a document in between."""
+"""One delivery or a few of them sent again: at once, without a document in between."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from router.application import replay
 from router.domain.delivery import Delivery, DeliveryId
 from router.domain.errors import Conflict, InvalidInput
 from router.domain.principal import Scope
-from router.domain.webhook import WebhookId
 from router.web.console.guard import safe_next
 from router.web.console.here import url_for
 from router.web.console.language import N_
@@ -112,21 +111,4 @@ async def _send_selected(page: Page[NoQuery], ids: list[DeliveryId], back: str) 
     return page.show("replays/selection.html", ids=[], back=back, reason="", errors={}, left=left, said=notice)
 
 
-# --- a test ----------------------------------------------------------------------------------------
-
-
-@route("POST", "/webhooks/{id}/test", Scope.MANAGE, missing=N_("No webhook has this id."))
-async def test_webhook(page: Page[NoQuery]) -> Answer | None:
-    """Send a made-up event to a webhook, and wait for its answer on the webhook's page."""
-    delivery = await replay.send_test(
-        page.api.replays,
-        page.api.reader,
-        WebhookId(page.id),
-        now=page.api.now(),
-        randomness=page.api.randomness,
-        audit=page.audit,
-    )
-    return page.redirect(url_for("/webhooks/{id}", id=page.id, test=delivery.id)) if delivery else None
-
-
-ONE: Final[tuple[Route, ...]] = (ask_to_replay, replay_delivery, replay_selection, test_webhook)
+ONE: Final[tuple[Route, ...]] = (ask_to_replay, replay_delivery, replay_selection)

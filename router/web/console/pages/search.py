@@ -53,8 +53,8 @@ _NAMED_IN_ACCOUNT: Final = frozenset({HitKind.CALL, HitKind.EVENT, HitKind.ACCOU
 _STATES: Final[Mapping[str, tuple[Tone, str]]] = {
     "matched": ("good", N_("Matched")),
     "unmatched": ("warn", N_("No webhook matched")),
-    "enabled": ("good", N_("Switched on")),
-    "disabled": ("pause", N_("Switched off")),
+    "enabled": ("good", N_("Account on")),
+    "disabled": ("pause", N_("Account off")),
     "running": ("wait", N_("Running")),
     "done": ("good", N_("Finished")),
     "cancelled": ("idle", N_("Cancelled")),

@@ -33,7 +33,7 @@ FIELD_LABELS: Final[Mapping[str, str]] = {
     "url": N_("URL"),
     "event_type": N_("Type of event"),
     "tracking_numbers": N_("Tracking numbers"),
-    "user_id": N_("User"),
+    "user_id": N_("User id"),
     "enabled": N_("Enabled"),
     "headers": N_("Extra headers"),
 }
