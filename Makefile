@@ -34,7 +34,7 @@ test: setup ## every test; make test ARGS="-k retry"
 	@scripts/ensure-broker
 	@scripts/ensure-browser
 	@scripts/ensure-promtool >/dev/null
-	@exec $(BIN)/pytest $(ARGS)
+	@exec $(BIN)/pytest -n 2 --dist worksteal $(ARGS)
 
 screenshots: setup ## docs/img: the console's pages as the browser tests see them
 	@scripts/ensure-browser
