@@ -13,10 +13,14 @@ from typing import Final, Protocol
 
 import structlog
 
+from router.domain.errors import ConfigurationRefused
+
 log = structlog.get_logger("router.daemon")
 
 EXIT_OK: Final = 0
+EXIT_UNAVAILABLE: Final = 69
 EXIT_INTERNAL: Final = 70
+EXIT_CONFIGURATION: Final = 78
 LEFTOVER_ROUNDS: Final = 3
 LEFTOVER_SECONDS: Final = 1.0
 """For each round of cancelling what is left when everything of ours has ended."""
@@ -42,21 +46,38 @@ class Step:
 
 
 class StopSignal:
-    """SIGTERM and SIGINT. The first asks for a stop, the second for a quick one."""
+    """SIGTERM and SIGINT: the first asks for a stop, the second for a quick one. SIGHUP asks for a reload."""
 
     def __init__(self) -> None:
         self.asked = asyncio.Event()
         self.hurry = asyncio.Event()
+        self.reload = asyncio.Event()
 
     def install(self) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.ask)
+        loop.add_signal_handler(signal.SIGHUP, self.reload.set)
+
+    def install_below_parent(self) -> None:
+        """As a worker process: SIGTERM asks and SIGINT hurries, both from our parent.
+
+        A service manager may send SIGTERM to every process of a unit, and `pkill -HUP` finds every one: the first must
+        not count twice here, and the second is the parent's to act on.
+        """
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, self.asked.set)
+        loop.add_signal_handler(signal.SIGINT, self._hurry)
+        loop.add_signal_handler(signal.SIGHUP, lambda: None)
 
     def ask(self) -> None:
         if self.asked.is_set():
             self.hurry.set()
         self.asked.set()
+
+    def _hurry(self) -> None:
+        self.asked.set()
+        self.hurry.set()
 
     async def unless_asked(self, action: Awaitable[object]) -> bool:
         """Await `action`, but give up as soon as a stop is asked for. False where it was given up."""
@@ -89,12 +110,16 @@ class Supervisor:
     async def watch(self) -> int:
         """Wait for a signal or for the end of any service. Returns the exit code that follows."""
         asked = asyncio.create_task(self._stop.asked.wait(), name="stop-asked")
-        await asyncio.wait({asked, *self._tasks.values()}, return_when=asyncio.FIRST_COMPLETED)
-        asked.cancel()
+        try:
+            await asyncio.wait({asked, *self._tasks.values()}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            asked.cancel()
         failed = [task for task in self._tasks.values() if task.done()]
         for task in failed:
             error = None if task.cancelled() else task.exception()
             log.critical("service_ended", service=task.get_name(), exc_info=error)
+        if any(not task.cancelled() and isinstance(task.exception(), ConfigurationRefused) for task in failed):
+            return EXIT_CONFIGURATION
         return EXIT_INTERNAL if failed else EXIT_OK
 
     async def ended(self, service: Service) -> None:

@@ -5,6 +5,7 @@ Reads through `ports.Reader` and changes nothing.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,6 +19,7 @@ MAX_AILING: Final = 20
 """Webhooks that are shown of each kind: failing, and suspended."""
 MAX_LOOKED_BACK: Final = 5
 """Of one webhook, the newest deliveries among which its last error is looked for."""
+_OF_WORKER: Final = re.compile(r"^worker:\d+(:|$)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,13 +78,21 @@ async def health_report(reader: Reader, checks: Mapping[str, bool], now: datetim
 
 
 def process_state(checks: Mapping[str, bool]) -> ProcessState:
-    """From the checks of readiness, as far as this process has them: a consumer for each source, worker processes."""
-    consumers = [well for name, well in checks.items() if name.startswith("consumer")]
+    """From the checks of readiness: this process's own, as `consumer:calls`, and of worker processes whether each is
+    ready, `worker:1`, and what one lacks, `worker:1:consumer:calls`."""
+    told = [(_OF_WORKER.sub("", name), well) for name, well in checks.items()]
+    workers = [well for name, well in told if not name]
+
+    def state(part: str) -> bool | None:
+        """None where no process of ours has such a part, or none is so far that it could say."""
+        found = [well for name, well in told if name.partition(":")[0] == part]
+        return all(found) if found else any(workers) or None
+
     return ProcessState(
-        store=checks.get("store"),
-        broker=all(consumers) if consumers else None,
-        definitions=checks.get("definitions"),
-        workers=checks.get("workers"),
+        store=state("store"),
+        broker=state("consumer"),
+        definitions=state("definitions"),
+        workers=all(workers) if workers else None,
     )
 
 

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from router.adapters.embedded.store import EmbeddedStore
 from router.adapters.mongo.driver import Database, check_connection, open_database
 from router.adapters.mongo.indexes import ensure_indexes, plan_indexes
+from router.adapters.mongo.schema import demand_known, recorded_schema
 from router.domain.errors import DependencyUnavailable
 from router.domain.topology import Line
 from router.settings import EMBEDDED, Settings
@@ -42,6 +43,10 @@ async def indexes_plan(settings: Settings) -> list[Line]:
 
 
 async def indexes_apply(settings: Settings) -> None:
-    """Create what is missing. Raises what `open_to_look` and `ensure_indexes` do."""
+    """Create what is missing. Raises what `open_to_look` and `ensure_indexes` do, and ConfigurationRefused for a store
+    that is too new: what a newer router took away must not come back."""
     async with open_to_look(settings) as database:
+        schema = await recorded_schema(database)
+        if schema is not None:
+            demand_known(schema)
         await ensure_indexes(database)

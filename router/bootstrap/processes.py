@@ -1,145 +1,230 @@
 """`serve --workers N`: one parent, N worker processes of one event loop each. The parent delivers nothing itself.
 
-Each worker tells the parent over a pipe, once a second, whether it is ready. The same pipe tells a worker that its
-parent is gone, however that ended: then it stops in order.
+It starts a worker again that ends, ends one that stands still, replaces all of them one by one for another
+configuration, and speaks for them: readiness, liveness, metrics. Touches processes.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
-import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Final
+import socket
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from signal import SIGINT, SIGKILL, SIGTERM, Signals
+from typing import Any, Final, TypeVar
 
 import structlog
 
-from router.daemon import Step
-from router.domain.errors import DependencyUnavailable
+from router.application.progress import Line, Progress
+from router.bootstrap.slots import (
+    HURRIED_STOP_SECONDS,
+    READY_POLL_SECONDS,
+    STOP_SECONDS,
+    Launch,
+    Slot,
+    WorkerProcess,
+    start_failed,
+    start_process,
+)
+from router.bootstrap.statements import Statement
+from router.daemon import Step, StopSignal
+from router.domain.errors import DependencyUnavailable, RouterError
+from router.telemetry.merging import Family
+from router.telemetry.metrics import Metrics
 
-log = structlog.get_logger("router.processes")
+T = TypeVar("T")
+log = structlog.get_logger("router.workers")
 
-# Without our settings' prefix, under which an unknown name is an error.
-STATUS_FD_VARIABLE: Final = "WEBHOOK_ROUTER_STATUS_FD"
-STATUS_SECONDS: Final = 1.0
-STOP_SECONDS: Final = 45.0
-"""Longer than a worker's own shutdown may take."""
-_READY: Final = b"1"
-_NOT_READY: Final = b"0"
-
-
-@dataclass(slots=True)
-class _Child:
-    process: asyncio.subprocess.Process
-    status_fd: int
-    is_ready: bool = False
-
-    def read_status(self) -> None:
-        status = os.read(self.status_fd, 4096)
-        self.is_ready = status.endswith(_READY)
-        if not status:
-            asyncio.get_running_loop().remove_reader(self.status_fd)
+LOOK_SECONDS: Final = 1.0
+_MARGIN_SECONDS: Final = 2.0
 
 
 class WorkerProcesses:
-    """Service: runs as long as every child does; the end of one ends the daemon, which its manager restarts."""
+    """Service: keeps every worker running. When one ends, the others do its work."""
 
     name = "workers"
 
-    def __init__(self, count: int, arguments: Sequence[str], environment: Mapping[str, str]) -> None:
-        self._count = count
-        self._arguments = arguments
-        self._environment = {**os.environ, **environment}
-        self._children: list[_Child] = []
+    def __init__(
+        self,
+        count: int,
+        launch: Launch,
+        *,
+        metrics: Metrics,
+        stop: StopSignal,
+        ended: Callable[[Sequence[Family]], None],
+    ) -> None:
+        """`ended` is told what a process had counted when it ended."""
+        self._metrics = metrics
+        self._ended = ended
+        self._stop_signal = stop
+        self._slots = [Slot(number, launch, self._spawn, metrics) for number in range(1, count + 1)]
+        self._alive: set[WorkerProcess] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._stopping = False
+        self._silence = Progress([_line(slot) for slot in self._slots], lambda: not self._stopping)
+        self.signs = 0
+        """How often one of them said that it is there and does not stall."""
+
+    # --- start ---
 
     async def start(self) -> None:
-        for _ in range(self._count):
-            self._children.append(await self._spawn())
-
-    async def _spawn(self) -> _Child:
-        reading, writing = os.pipe()
-        try:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                *("-m", "router", *self._arguments),
-                env={**self._environment, STATUS_FD_VARIABLE: str(writing)},
-                pass_fds=(writing,),
-                # Ctrl-C is for the parent, which then asks each child once.
-                start_new_session=True,
-            )
-        finally:
-            os.close(writing)
-        child = _Child(process, reading)
-        asyncio.get_running_loop().add_reader(reading, child.read_status)
-        return child
+        for slot in self._slots:
+            await slot.start()
 
     async def wait_until_ready(self, patience_seconds: float) -> None:
-        """Returns once every worker is. Raises DependencyUnavailable where one ended or is not ready in time."""
-        try:
-            async with asyncio.timeout(patience_seconds):
-                while not self.are_ready():
-                    if self.exit_code is not None:
-                        raise DependencyUnavailable("a worker process could not start; its own message is above")
-                    await asyncio.sleep(0.05)
-        except TimeoutError:
-            raise DependencyUnavailable("the worker processes did not become ready in time") from None
+        """Returns once each is ready or has failed, and one at least is ready.
+
+        Raises ConfigurationRefused or DependencyUnavailable where all failed, or none is ready in time.
+        """
+        deadline = time.monotonic() + patience_seconds
+        while True:
+            ready = sum(slot.is_ready for slot in self._slots)
+            waited_for = sum(not slot.is_ready and not slot.failures for slot in self._slots)
+            is_late = time.monotonic() >= deadline
+            if ready and (is_late or not waited_for):
+                return
+            if not ready and not waited_for:
+                raise start_failed(slot.last_exit_code for slot in self._slots)
+            if is_late:
+                raise DependencyUnavailable("the worker processes did not become ready in time")
+            await asyncio.sleep(READY_POLL_SECONDS)
+
+    async def _spawn(self, number: int, launch: Launch) -> WorkerProcess:
+        if self._stopping:
+            await asyncio.Event().wait()  # until whoever wants it is cancelled, as everybody is now
+        starting = self._keep(asyncio.create_task(self._start(number, launch), name=f"start-worker-{number}"))
+        # Whoever waits may be cancelled, and the process must have an owner all the same.
+        return await asyncio.shield(starting)
+
+    async def _start(self, number: int, launch: Launch) -> WorkerProcess:
+        process, parents_end = await start_process(number, launch)
+        self._alive.add(process)
+        log.info("worker_started", worker=number, pid=process.pid)
+        self._keep(asyncio.create_task(self._own(process, parents_end), name=f"worker-{number}"))
+        if self._stopping:
+            process.send(SIGTERM)
+        return process
+
+    def _keep(self, task: asyncio.Task[T]) -> asyncio.Task[T]:
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _own(self, process: WorkerProcess, parents_end: socket.socket) -> None:
+        """Of one process, to its end: nothing that it counted is lost."""
+        await process.listen(parents_end, self._heard)
+        if process.last is not None:
+            self._ended(process.last.metrics)
+        self._alive.discard(process)
+        if not self._stopping:
+            self._slots[process.number - 1].noticed_end(process)
+
+    def _heard(self, statement: Statement) -> None:
+        self.signs += not statement.stalled
+
+    # --- life ---
 
     async def run(self) -> None:
-        ends = [
-            asyncio.create_task(child.process.wait(), name=f"worker-{child.process.pid}") for child in self._children
-        ]
-        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-        for child in self._children:
-            if child.process.returncode is not None and not self._stopping:
-                log.error("worker_ended", pid=child.process.pid, exit_code=child.process.returncode)
-        if self._stopping:
-            await asyncio.wait(ends)
+        async with asyncio.TaskGroup() as tasks:
+            for slot in self._slots:
+                tasks.create_task(slot.keep(), name=f"keep-worker-{slot.number}")
+            tasks.create_task(self._look_after(), name="look-after-workers")
 
-    @property
-    def exit_code(self) -> int | None:
-        """How the first worker that ended did; None while all run."""
-        codes = [child.process.returncode for child in self._children if child.process.returncode is not None]
-        return codes[0] if codes else None
+    async def _look_after(self) -> None:
+        """End what stands still: whoever keeps its place then starts another."""
+        while True:
+            silent = self._silence.look(time.monotonic())
+            for slot in self._slots:
+                process = slot.current
+                if process is None or process.exit_code is not None or process.is_ending:
+                    continue
+                if str(slot.number) in silent:
+                    # It does not even turn its event loop, so it would not hear anything milder.
+                    log.critical("worker_silent", worker=slot.number, pid=process.pid)
+                    process.send(SIGKILL)
+                elif process.last is not None and process.last.stalled:
+                    log.critical("worker_stalled", worker=slot.number, pid=process.pid, parts=process.last.stalled)
+                    self._keep(asyncio.create_task(process.stop(), name=f"end-worker-{slot.number}"))
+            await asyncio.sleep(LOOK_SECONDS)
 
-    def are_ready(self) -> bool:
-        return len(self._children) == self._count and all(child.is_ready for child in self._children)
+    async def replace(self, launch: Launch, patience_seconds: float) -> None:
+        """Put another configuration to work, one worker after the other; the first one shows whether it is any good.
+
+        Raises DependencyUnavailable or ConfigurationRefused where that one does not get ready: nothing has changed
+        then. One of the others that does not is left as it is, and takes the configuration at its next start.
+        """
+        first, *others = self._slots
+        await first.replace(launch, patience_seconds)
+        for slot in others:
+            try:
+                await slot.replace(launch, patience_seconds)
+            except RouterError as error:
+                log.error("worker_not_replaced", worker=slot.number, error=str(error))
+                slot.launch = launch
+
+    # --- what they are like ---
+
+    def checks(self) -> Mapping[str, bool]:
+        """Readiness: each worker, and what keeps one that says so from being ready."""
+        checks = {f"worker:{slot.number}": slot.is_ready for slot in self._slots}
+        for slot in self._slots:
+            if slot.current is not None and slot.current.exit_code is None and slot.current.last is not None:
+                missing = (name for name, well in slot.current.last.checks.items() if not well)
+                checks |= {f"worker:{slot.number}:{name}": False for name in missing}
+        return checks
+
+    def observe(self) -> None:
+        """Bring the gauges up to date."""
+        for slot in self._slots:
+            self._metrics.worker_up.labels(str(slot.number)).set(slot.is_ready)
+
+    def line(self) -> Line:
+        """For the watchdog: any of them gives signs of life. One that does not is replaced; all of them are not."""
+        return Line(name="workers", has_work=lambda: True, done=lambda: self.signs)
+
+    def metrics(self) -> Iterable[Iterable[Family]]:
+        """What each of them counts, those that are being replaced too."""
+        return [process.last.metrics for process in self._alive if process.last is not None]
+
+    # --- stop ---
 
     async def _stop(self) -> None:
         self._stopping = True
-        for child in self._children:
-            if child.process.returncode is None:
-                child.process.send_signal(signal.SIGTERM)
-        await asyncio.gather(*(child.process.wait() for child in self._children))
+        self._send(SIGTERM)
+        ended = asyncio.create_task(self._all_ended(), name="workers-ended")
+        hurry = asyncio.create_task(self._stop_signal.hurry.wait(), name="hurry")
+        try:
+            await asyncio.wait({ended, hurry}, timeout=STOP_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            if not ended.done():
+                self._send(SIGINT)
+                await asyncio.wait({ended}, timeout=HURRIED_STOP_SECONDS)
+            if not ended.done():
+                self._send(SIGKILL)
+            await ended
+        finally:
+            hurry.cancel()
 
-    def stop_steps(self) -> list[Step]:
-        return [Step(name="workers", action=self._stop, timeout_seconds=STOP_SECONDS)]
+    async def _all_ended(self) -> None:
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def _send(self, number: Signals) -> None:
+        for process in self._alive:
+            process.send(number)
+
+    def stop_step(self) -> Step:
+        return Step(
+            name="workers",
+            action=self._stop,
+            timeout_seconds=STOP_SECONDS + HURRIED_STOP_SECONDS + _MARGIN_SECONDS,
+            hurried_seconds=HURRIED_STOP_SECONDS + _MARGIN_SECONDS,
+        )
 
 
-class StatusToParent:
-    """Service of a worker process: tells its parent whether it is ready, and stops with it."""
-
-    name = "status"
-
-    def __init__(self, fd: int, is_ready: Callable[[], bool], stop: Callable[[], None]) -> None:
-        self._fd = fd
-        self._is_ready = is_ready
-        self._stop = stop
-
-    async def run(self) -> None:
-        while True:
-            try:
-                os.write(self._fd, _READY if self._is_ready() else _NOT_READY)
-            except BrokenPipeError:
-                log.error("parent_gone")
-                self._stop()
-                await asyncio.Event().wait()
-            await asyncio.sleep(STATUS_SECONDS)
-
-
-def status_fd() -> int | None:
-    """The pipe to our parent, where we are a worker process of one."""
-    text = os.environ.get(STATUS_FD_VARIABLE, "")
-    return int(text) if text.isdigit() else None
+def _line(slot: Slot) -> Line:
+    """Whether its process says anything at all."""
+    return Line(
+        name=str(slot.number),
+        has_work=lambda: slot.current is not None and slot.current.exit_code is None,
+        done=lambda: slot.current.said if slot.current is not None else 0,
+    )

@@ -24,6 +24,7 @@ from router.adapters.mongo.reader import MongoReader
 from router.adapters.mongo.registry import MongoRegistry
 from router.adapters.mongo.replays import MongoReplays
 from router.adapters.mongo.resilience import Persistent, StoreHealth
+from router.adapters.mongo.schema import MongoSchema
 from router.adapters.mongo.secrets import MongoSecrets
 from router.adapters.mongo.sessions import MongoSessions
 from router.adapters.mongo.tokens import MongoTokens
@@ -37,6 +38,7 @@ from router.ports import (
     Reader,
     Registry,
     ReplayStore,
+    SchemaStore,
     SessionStore,
     TokenStore,
     Vault,
@@ -71,6 +73,7 @@ class Store:
     sessions: SessionStore
     audit: AuditLog
     privacy: PrivacyStore
+    schema: SchemaStore
 
     def now(self) -> datetime:
         return self.clock.now()
@@ -90,25 +93,40 @@ class Store:
 @asynccontextmanager
 async def open_store(settings: Settings, *, patience_seconds: float = COMMAND_PATIENCE_SECONDS) -> AsyncIterator[Store]:
     """The store, connected and with its indexes. Raises DependencyUnavailable when it does not answer in time, and
-    ConfigurationRefused for a key file that cannot be used."""
-    vault = open_vault(settings)
-    url, embedded = settings.mongo.url.get_secret_value(), None
-    if url == EMBEDDED:
-        embedded = await EmbeddedStore.open(settings.data_dir)
-        url = embedded.url
+    ConfigurationRefused for a key file that cannot be used and for a store that is too new for this program."""
+    async with store_url(settings) as url, connected_store(settings, url, patience_seconds) as store:
+        yield store
+
+
+@asynccontextmanager
+async def store_url(settings: Settings) -> AsyncIterator[str]:
+    """Where the store is; an embedded one runs as long as this."""
+    url = settings.mongo.url.get_secret_value()
+    if url != EMBEDDED:
+        yield url
+        return
+    embedded = await EmbeddedStore.open(settings.data_dir)
     try:
-        database = open_database(url, settings.mongo.database, settings.mongo.driver)
-        try:
-            await wait_for(lambda: check_connection(database), patience_seconds)
-            await ensure_indexes(database)
-            store = await _store(database, url, settings, vault)
-            await store.keys.register()
-            yield store
-        finally:
-            await database.close()
+        yield embedded.url
     finally:
-        if embedded is not None:
-            await embedded.close()
+        await embedded.close()
+
+
+@asynccontextmanager
+async def connected_store(settings: Settings, url: str, patience_seconds: float) -> AsyncIterator[Store]:
+    """The store at `url`, in the way of `open_store`."""
+    vault = open_vault(settings)
+    database = open_database(url, settings.mongo.database, settings.mongo.driver)
+    try:
+        await wait_for(lambda: check_connection(database), patience_seconds)
+        store = await _store(database, url, settings, vault)
+        # Before anything is written: a newer router may have changed what we would bring back.
+        await store.schema.read()
+        await ensure_indexes(database)
+        await store.keys.register()
+        yield store
+    finally:
+        await database.close()
 
 
 def open_vault(settings: Settings) -> Vault:
@@ -137,6 +155,7 @@ async def _store(database: Database, url: str, settings: Settings, vault: Vault)
         sessions=MongoSessions(database),
         privacy=MongoPrivacy(database, settings.numbers.default_country, convert.retention(settings).log),
         audit=MongoAuditTrail(database, convert.audit_retention(settings)),
+        schema=MongoSchema(database, clock, convert.retention(settings).payload),
     )
 
 

@@ -14,6 +14,7 @@ from router.cli.deliveries import deliveries
 from router.cli.doctor import doctor
 from router.cli.events import events
 from router.cli.indexes import indexes
+from router.cli.migrating import migrate
 from router.cli.privacy import privacy
 from router.cli.probing import healthcheck, version_
 from router.cli.replays import replays
@@ -59,6 +60,7 @@ for command in (
     secrets,
     audit,
     privacy,
+    migrate,
     topology,
     indexes,
     openapi,

@@ -1,4 +1,4 @@
-"""What other programs ask of this one: is the router well, which version is this. Asks the API of the settings."""
+"""What other programs ask of this one: is the router well, which version is this. Asks the port of the settings."""
 
 from __future__ import annotations
 
@@ -49,12 +49,13 @@ LIBRARIES: Final = (
 def healthcheck(session: Session, /, *, ready: bool, timeout: float, as_json: bool) -> ExitCode:
     """Ask the router of these settings how it is: 0 well, 1 not.
 
-    For containers: it needs no other program in the image, and looks where api.host and api.port say.
+    For containers: it needs no other program in the image. It asks at api.host, on api.probes_port where that is set,
+    else on api.port.
     """
-    host, port = session.api_address()
+    host, port = session.probes_address()
     path = "/readyz" if ready else "/livez"
     if port == 0:
-        raise click.UsageError("api.port is 0, so nobody knows where the router listens")
+        raise click.UsageError("the port is 0, so nobody knows where the router listens")
     status, answer = ask(host, port, path, timeout)
     if as_json:
         output.print_json({"path": path, "status": status, "well": status == 200, "answer": answer})

@@ -23,7 +23,17 @@ from router.domain.diagnosis import Finding
 from router.domain.egress import EgressPolicy
 from router.domain.principal import Principal, Scope
 from router.domain.topology import Line
-from router.ports import AuditLog, PrivacyStore, Publisher, Reader, Registry, ReplayStore, SecretStore, TokenStore
+from router.ports import (
+    AuditLog,
+    PrivacyStore,
+    Publisher,
+    Reader,
+    Registry,
+    ReplayStore,
+    SchemaStore,
+    SecretStore,
+    TokenStore,
+)
 
 if TYPE_CHECKING:
     from router.bootstrap.topology import TopologyPlan
@@ -58,6 +68,9 @@ class Store(Protocol):
 
     @property
     def privacy(self) -> PrivacyStore: ...
+
+    @property
+    def schema(self) -> SchemaStore: ...
 
     def now(self) -> datetime: ...
 
@@ -148,7 +161,7 @@ class Session:
         settings = self.settings(overrides)
         self._tell_children(overrides)
         try:
-            return serve(settings, role=role, workers=workers)
+            return serve(settings, role=role, workers=workers, load=lambda: self.settings(overrides))
         except KeyboardInterrupt:
             return 0
 
@@ -184,10 +197,11 @@ class Session:
 
         return config_schema()
 
-    def api_address(self) -> tuple[str, int]:
-        """Where the router of these settings listens."""
+    def probes_address(self) -> tuple[str, int]:
+        """Where the router of these settings answers probes: one of `--role worker` does so nowhere else than on
+        api.probes_port."""
         api = self.settings().api
-        return api.host, api.port
+        return api.host, api.port if api.probes_port is None else api.probes_port
 
     # --- what the peers have for us ---
 

@@ -26,6 +26,7 @@ class AuditAction(StrEnum):
     WEBHOOK_TESTED = "webhook.tested"
     WEBHOOK_SECRET_ROTATED = "webhook.secret_rotated"  # noqa: S105  no secret: what was done to one
     SECRETS_RESEALED = "secrets.resealed"
+    SCHEMA_MIGRATED = "schema.migrated"
     TOKEN_CREATED = "token.created"  # noqa: S105
     TOKEN_REVOKED = "token.revoked"  # noqa: S105
     SESSION_OPENED = "session.opened"

@@ -62,6 +62,7 @@ from router.ports.sealing import NO_KEYS, Place, Resealing, SecretCounts, Secret
 from router.ports.sessions import SessionStore
 from router.ports.tokens import TokenStore
 from router.ports.tracing import NOT_TRACED, BatchTrace, Tracing
+from router.ports.upgrading import Migration, SchemaStore
 
 __all__ = [
     "EXCHANGE_HEADER",
@@ -102,6 +103,7 @@ __all__ = [
     "LetterCount",
     "Mention",
     "MessageProperties",
+    "Migration",
     "MissedEvent",
     "Outbox",
     "OutgoingRequest",
@@ -127,6 +129,7 @@ __all__ = [
     "Rest",
     "RestrictedWebhook",
     "Result",
+    "SchemaStore",
     "SecretCounts",
     "SecretStore",
     "Sender",

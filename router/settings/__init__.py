@@ -4,7 +4,7 @@ This file names what the composition root may use; the work is done in `loading.
 
 from router.settings.json_schema import config_schema
 from router.settings.layers import KEYS_CREDENTIAL
-from router.settings.loading import DEFAULT_CONFIG, Setting, Settings, describe, load_settings
+from router.settings.loading import DEFAULT_CONFIG, Setting, Settings, describe, differences, file_text, load_settings
 from router.settings.problems import Problem, SettingsError, render_problems
 from router.settings.publishers import SourceFields, SourceSettings, TimeFormat
 from router.settings.sections import (
@@ -50,6 +50,8 @@ __all__ = [
     "Trouble",
     "config_schema",
     "describe",
+    "differences",
+    "file_text",
     "load_settings",
     "render_problems",
     "trouble_of",

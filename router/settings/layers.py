@@ -46,6 +46,8 @@ class Layer:
     data: dict[str, object] = field(default_factory=dict)
     origins: dict[KeyPath, str] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    text: str = ""
+    """Of a file: what was read."""
 
     def find(self, path: KeyPath) -> tuple[int, object]:
         """How many steps of `path` this layer has, and the value that they lead to."""
@@ -216,7 +218,7 @@ def file_layer(path: Path, *, named_by: str | None) -> Layer:
         reason = exc.strerror if isinstance(exc, OSError) and exc.strerror else str(exc)
         return _broken(path, named_by or str(path), f"cannot be read: {reason}", "Give a readable file.")
     origins = {key: f"{path} line {line}" for key, line in _lines_of_keys(text)}
-    return Layer(data, {**{(key,): str(path) for key in data}, **origins})
+    return Layer(data, {**{(key,): str(path) for key in data}, **origins}, text=text)
 
 
 def _read(path: Path) -> bytes:

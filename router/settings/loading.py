@@ -156,6 +156,18 @@ def load_settings(
     return settings
 
 
+def differences(one: Settings, other: Settings) -> list[str]:
+    """The keys whose values differ, secrets included."""
+    values, others = (dict(_leaves(settings, ())) for settings in (one, other))
+    paths = sorted(values.keys() | others.keys(), key=dotted)
+    return [dotted(path) for path in paths if path not in values or path not in others or values[path] != others[path]]
+
+
+def file_text(settings: Settings) -> str:
+    """The file that the settings were read from, as it was then; empty where there was none."""
+    return "".join(layer.text for layer in settings._layers.layers)
+
+
 def _find_file(config: Path | None, environ: Mapping[str, str]) -> Layer:
     if config is not None:
         return file_layer(config, named_by="flag --config")

@@ -14,7 +14,8 @@ ALWAYS: Final = {
     "event": "what happened, a name of the table below; of a library's line, its text",
     "logger": "the part of the program",
     "version": "of the router; in JSON only",
-    "instance": "host, process id and a random part: the owner that leases in MongoDB name; in JSON only",
+    "instance": "host, process id and a random part: the owner that leases in MongoDB name, who has a number behind it "
+    "after a reload; in JSON only",
 }
 """What every line holds."""
 
@@ -48,9 +49,11 @@ WIDE: Final = {
 OTHERS: Final = {
     "action": "what a killpoint of the tests does",
     "after_seconds": "how long it was away",
+    "again_in_seconds": "how long until a worker process is started again",
     "allow": "`egress.allow`",
     "backlog": "messages that waited when consuming began",
     "cancelled": "deliveries that were cancelled",
+    "changed": "settings that a reload changed",
     "changed_meanwhile": "webhooks that somebody else wrote while their secrets were being sealed",
     "configured": "the settings that an error is about",
     "code": "the number of MongoDB's error",
@@ -68,12 +71,14 @@ OTHERS: Final = {
     "kind": "of a failure of our own way out",
     "matched": "what a replay goes through, as counted when it began",
     "method": "of an API request",
-    "name": "of a killpoint of the tests",
+    "name": "of a change of the store, or of a killpoint of the tests",
+    "number": "of a change of the store",
     "parts": "lines of work",
     "path": "the route of an API request, without what was in it",
     "patience_seconds": "how long is waited for it",
     "pid": "of a worker process",
     "port": "that the API listens on",
+    "problems": "what is wrong with a configuration, and where",
     "proxy": "`egress.proxy_url`, without user and password",
     "queue": "of RabbitMQ",
     "reason": "why: the words are listed where the event is",
@@ -84,6 +89,7 @@ OTHERS: Final = {
     "results": "results of a batch",
     "role": "of `serve`",
     "seconds": "how long",
+    "seen": "documents that a change of the store looked at",
     "service": "a part of the router",
     "spans": "spans that were lost",
     "step": "of the shutdown",
@@ -92,7 +98,9 @@ OTHERS: Final = {
     "waiting": "operational events that are not published",
     "where": "the place of an error in our code, without its text",
     "woken": "deliveries that rested",
+    "worker": "the number of a worker process",
     "workers": "of `serve`",
+    "written": "documents that a change of the store wrote",
 }
 """What other lines hold."""
 

@@ -48,24 +48,26 @@ def configure_logging(
     identity: Mapping[str, str] | None = None,
     stream: TextIO | None = None,
     environ: Mapping[str, str] = os.environ,
+    common: Mapping[str, object] | None = None,
 ) -> LineSink:
     """Send all logging of the process to `stream` (stderr by default) from now on.
 
     `level` is the least that is written, `debug` to `critical`; libraries are held to warnings and above.
     `pseudonyms` name what may not be written out; without them, the names of this process are its own.
-    `identity` says in each line of JSON which program of which host it is; people on a terminal know.
+    `identity` says in each line of JSON which program of which host it is; people on a terminal know. `common` are
+    fields of every line.
     Only `NO_COLOR` and `TERM` of `environ` are looked at. The sink is returned for its count of lost lines.
     """
     target = stream if stream is not None else sys.stderr
     sink = LineSink(target)
     formatter = as_json if format == "json" else console_formatter(colours=_wants_colours(target, environ))
-    renderer = LineRenderer(
-        formatter, Redactor(pseudonyms or Pseudonyms()), identity if format == "json" and identity else {}
-    )
+    constant = {**(identity or {} if format == "json" else {}), **(common or {})}
+    renderer = LineRenderer(formatter, Redactor(pseudonyms or Pseudonyms()), constant)
 
     structlog.configure(
         processors=[renderer],
-        wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
+        # A class of this call's own: `change_level` changes it for every logger that is already bound.
+        wrapper_class=type("Logger", (structlog.make_filtering_bound_logger(_LEVELS[level]),), {}),
         context_class=dict,
         logger_factory=lambda *names: _SinkLogger(sink, *names),
         cache_logger_on_first_use=True,
@@ -73,13 +75,27 @@ def configure_logging(
 
     root = logging.getLogger()
     root.handlers[:] = [_LibraryHandler(sink, renderer)]
-    # aiohttp's access lines and the drivers' chatter are below it, and are not even put together.
-    root.setLevel(max(_LEVELS[level], logging.WARNING))
+    _hold_libraries(level)
     # They tell of every lost connection at error, with an address; our own rooms say what it means.
     for name in _OUTSPOKEN:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     logging.captureWarnings(True)
     return sink
+
+
+def change_level(level: str) -> None:
+    """The least that is written from now on, also by loggers that are bound and kept."""
+    methods = vars(structlog.make_filtering_bound_logger(_LEVELS[level]))
+    logger_class = structlog.get_config()["wrapper_class"]
+    for name, method in methods.items():
+        if not name.startswith("__"):
+            setattr(logger_class, name, method)
+    _hold_libraries(level)
+
+
+def _hold_libraries(level: str) -> None:
+    # aiohttp's access lines and the drivers' chatter are below it, and are not even put together.
+    logging.getLogger().setLevel(max(_LEVELS[level], logging.WARNING))
 
 
 def _wants_colours(stream: TextIO | None, environ: Mapping[str, str]) -> bool:
@@ -98,10 +114,10 @@ def _wants_colours(stream: TextIO | None, environ: Mapping[str, str]) -> bool:
 class LineRenderer:
     """A structlog processor, the only one: fields in, one finished line out. It never raises."""
 
-    def __init__(self, formatter: Formatter, redactor: Redactor, identity: Mapping[str, str]) -> None:
+    def __init__(self, formatter: Formatter, redactor: Redactor, constant: Mapping[str, object]) -> None:
         self._format = formatter
         self._redactor = redactor
-        self._identity = identity
+        self._constant = constant
 
     def __call__(self, logger: object, method: str, fields: MutableMapping[str, object]) -> bytes:
         return self.render(getattr(logger, "name", ""), _SYNONYMS.get(method, method), fields)
@@ -120,7 +136,7 @@ class LineRenderer:
             "level": level,
             "event": self._redactor.value(fields.pop("event", "")),
             "logger": name,
-            **self._identity,
+            **self._constant,
         }
         exception = fields.pop("exc_info", None)
         for key, value in fields.items():

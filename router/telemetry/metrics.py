@@ -9,9 +9,40 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
+from router.telemetry.merging import Across
+
 _PREFIX: Final = "webhook_router_"
 _DELAY_BUCKETS: Final = (0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
 _DURATION_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+ACROSS: Final = {
+    "webhook_router_in_flight": Across.SUM,
+    "webhook_router_held": Across.SUM,
+    "webhook_router_circuits": Across.MAX,
+    "webhook_router_egress_brake": Across.MAX,
+    "webhook_router_unrecorded": Across.SUM,
+    "webhook_router_deliveries_due": Across.MAX,
+    "webhook_router_oldest_due_age_seconds": Across.MAX,
+    "webhook_router_replays": Across.MAX,
+    "webhook_router_webhooks": Across.MAX,
+    "webhook_router_webhooks_suspended": Across.MAX,
+    "webhook_router_consumer_alive": Across.MIN,
+    "webhook_router_store_up": Across.MIN,
+    "webhook_router_outbox_pending": Across.SUM,
+    "webhook_router_amqp_blocked": Across.MAX,
+    "webhook_router_event_loop_lag_seconds": Across.MAX,
+    "webhook_router_stalled": Across.SUM,
+    "webhook_router_config_last_reload_success": Across.MIN,
+    "webhook_router_worker_up": Across.MAX,
+    "webhook_router_build_info": Across.MAX,
+    "process_virtual_memory_bytes": Across.SUM,
+    "process_resident_memory_bytes": Across.SUM,
+    "process_start_time_seconds": Across.MIN,
+    # The limit is each process's own, so the fullest one counts.
+    "process_open_fds": Across.MAX,
+    "process_max_fds": Across.MIN,
+}
+"""What each gauge of several worker processes is together. Counters and histograms add up."""
 
 
 class _Family:
@@ -105,6 +136,9 @@ class Metrics:
             "log_lines_missing", "Log lines that are not there, by reason: lost, suppressed.", "reason"
         )
         self.spans = counter("spans", "Spans for the collector, by result: sent, lost.", "result")
+        self.reload_succeeded = gauge("config_last_reload_success", "Whether the last reload was taken; 1 before it.")
+        self.worker_up = gauge("worker_up", "Whether a worker process is ready.", "worker")
+        self.worker_restarts = counter("worker_restarts", "Worker processes that ended by themselves.", "worker")
         # Memory, CPU, descriptors, under the names that every Prometheus client gives them.
         ProcessCollector(registry=self.registry)
         gauge("build_info", "The running version.", "version").labels(version).set(1)

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from aiohttp import web
-from prometheus_client import CollectorRegistry
+from prometheus_client.registry import Collector
 
 from router.application.confinement import confined_audit, confined_reader, confined_registry, confined_replays
 from router.application.manage import Randomness
@@ -49,7 +49,7 @@ def build_app(
     sessions: Sessions,
     console: ConsoleSettings,
     checks: Checks,
-    metrics: CollectorRegistry,
+    metrics: Collector,
     observe: Callable[[], None] = lambda: None,
     stalled: Callable[[], Sequence[str]] = tuple,
 ) -> web.Application:
@@ -94,7 +94,7 @@ def build_app(
 def build_probes(
     *,
     checks: Checks,
-    metrics: CollectorRegistry,
+    metrics: Collector,
     observe: Callable[[], None],
     stalled: Callable[[], Sequence[str]],
 ) -> web.Application:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from aiohttp import web
-from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
+from prometheus_client.registry import Collector
 
 from router.web.encoding import encode
 
@@ -19,7 +19,7 @@ JSON = "application/json"
 def add_probes(
     app: web.Application,
     checks: Checks,
-    metrics: CollectorRegistry,
+    metrics: Collector,
     observe: Callable[[], None],
     stalled: Callable[[], Sequence[str]],
 ) -> None:

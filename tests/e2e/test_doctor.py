@@ -45,6 +45,7 @@ LOOKED_AT = {
     ("store", "topology"),
     ("store", "write concern"),
     ("store", "clock"),
+    ("store", "schema"),
     ("store", "indexes"),
     ("store", "key ring"),
     ("store", "keys on record"),
@@ -98,7 +99,7 @@ async def test_a_router_that_runs_has_no_failure(own_platform: Platform, tmp_pat
     assert [each for each in found.values() if each["level"] == "fail"] == []
     for name in ("connection", "version", "exchanges", "queues", "consumers"):
         assert found["broker", name]["level"] == "ok"
-    for name in ("connection", "write concern", "clock", "indexes", "keys on record"):
+    for name in ("connection", "write concern", "clock", "schema", "indexes", "keys on record"):
         assert found["store", name]["level"] == "ok"
     assert found["process", "router"]["seen"].startswith("ready")
     assert found["process", "descriptors"]["seen"].split()[1:5] == ["of", "the", "router", "that"]

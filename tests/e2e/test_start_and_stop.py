@@ -47,6 +47,12 @@ async def in_vain(
         "store": RouterProcess(
             platform, tmp_path_factory.mktemp("no-store"), ROUTER_MONGO__URL=f"mongodb://{nobody_listens()}"
         ),
+        "broker of workers": RouterProcess(
+            platform,
+            tmp_path_factory.mktemp("no-broker-of-workers"),
+            arguments=("serve", "--workers", "2"),
+            ROUTER_AMQP__URL=f"amqp://guest:s3cret@{nobody_listens()}/",
+        ),
     }
     for router in routers.values():
         router.launch()
@@ -391,13 +397,13 @@ async def test_a_second_signal_cuts_attempts_short_and_loses_nothing(own_platfor
 # --- what never comes; last, for these have been waiting all the while -------------------------------
 
 
-@pytest.mark.parametrize("part", ["broker", "store"])
+@pytest.mark.parametrize("part", ["broker", "store", "broker of workers"])
 async def test_what_does_not_come_within_its_patience_ends_the_start(
     part: str, in_vain: dict[str, RouterProcess]
 ) -> None:
     router = in_vain[part]
 
     assert await router.ended(within_seconds=3 * PATIENCE_SECONDS) == UNAVAILABLE, router.log
-    assert ("RabbitMQ" if part == "broker" else "MongoDB") in router.log
+    assert ("MongoDB" if part == "store" else "RabbitMQ") in router.log
     assert "s3cret" not in router.log
     assert "Traceback" not in router.log

@@ -74,8 +74,9 @@ async def test_stop_with_hundreds_in_flight_finishes_them_and_gives_the_rest_bac
     await trial.check()
 
 
-@pytest.mark.fault(29, "second SIGTERM while requests hang that nobody answers; started again")
-async def test_second_signal_does_not_wait_for_what_hangs(make_trial: MakeTrial) -> None:
+@pytest.mark.parametrize("command", ["serve", "serve --workers 2"])
+@pytest.mark.fault(29, "`{command}`: second SIGTERM while requests hang that nobody answers; started again")
+async def test_second_signal_does_not_wait_for_what_hangs(make_trial: MakeTrial, command: str) -> None:
     trial = await make_trial()
     dead = threading.Event()
 
@@ -88,7 +89,7 @@ async def test_second_signal_does_not_wait_for_what_hangs(make_trial: MakeTrial)
     trial.customer.behave = lambda _: hang
     for _ in range(MANY_WEBHOOKS):
         trial.define_webhook()
-    router = await trial.start_router(ROUTER_DELIVERY__CDR__TIMEOUT_SECONDS="120")
+    router = await trial.start_router(command=command, ROUTER_DELIVERY__CDR__TIMEOUT_SECONDS="120")
     await trial.publish(20)
     await wait_for(lambda: in_flight(trial) >= MANY_IN_FLIGHT)
     router.terminate()
@@ -328,4 +329,18 @@ async def test_service_manager_hears_ready_watchdog_and_stopping(make_trial: Mak
         await router.stop()
         assert manager.heard.count("STOPPING=1") == 1
         assert manager.heard.index("READY=1") < manager.heard.index("STOPPING=1")
+    await trial.check()
+
+
+@pytest.mark.quick
+@pytest.mark.fault(29, "systemd: a reload is told with its time, and so is its end")
+async def test_service_manager_hears_reloading_and_ready_again(make_trial: MakeTrial, tmp_path: Path) -> None:
+    trial = await make_trial()
+    with listening_at(tmp_path / "notify") as manager:
+        router = await trial.start_router(NOTIFY_SOCKET=str(tmp_path / "notify"))
+        before = time.monotonic_ns() // 1000
+        router.hang_up()
+        await wait_for(lambda: manager.heard.count("READY=1") == 2)
+        (reloading,) = (state for state in manager.heard if state.startswith("RELOADING=1\nMONOTONIC_USEC="))
+        assert before <= int(reloading.rpartition("=")[2]) <= time.monotonic_ns() // 1000
     await trial.check()

@@ -142,20 +142,6 @@ async def test_worker_that_slept_too_long_records_nothing_over_its_successor(mak
     assert len(trial.customer.requests) == 2
 
 
-@pytest.mark.fault(30, "a router of two worker processes, one of them killed: the router ends, and is started again")
-async def test_worker_process_that_is_killed_ends_its_router_and_loses_nothing(make_trial: MakeTrial) -> None:
-    trial = await make_trial()
-    trial.customer.behave = lambda _: slowly
-    trial.define_webhook()
-    router = await trial.start_router(command="serve --workers 2", killpoint="before_record=kill@5")
-    async with trial.stream(per_second=50):
-        assert await router.ended(within_seconds=90) != 0
-        unrecorded = await trial.unrecorded()
-        trial.heal()
-        await router.start(WEBHOOK_ROUTER_KILLPOINT="")
-    await trial.check(duplicates_allowed=unrecorded)
-
-
 # --- time ------------------------------------------------------------------------------------------
 
 

@@ -45,6 +45,7 @@ from router.ports import (
 )
 from tests.support.fakes_overview import FakeOverview
 from tests.support.fakes_replay import FakeReplays
+from tests.support.fakes_schema import FakeSchema
 
 NOW = datetime(2025, 3, 11, 9, 14, 7, tzinfo=UTC)
 
@@ -170,6 +171,7 @@ class FakeStore:
     kept_tokens: dict[TokenId, Token] = field(default_factory=dict)
     time: datetime = NOW
     trail: FakeAudit = field(default_factory=FakeAudit)
+    schema: FakeSchema = field(default_factory=FakeSchema)
     replays: FakeReplays = field(init=False)
 
     def __post_init__(self) -> None:

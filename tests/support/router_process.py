@@ -317,6 +317,25 @@ class RouterProcess:
     def go_on(self) -> None:
         os.kill(self.pid, signal.SIGCONT)
 
+    def configure(self, toml: str) -> None:
+        """What the configuration file holds; the settings of this router go over it."""
+        self._file.write_text(toml)
+
+    def hang_up(self) -> None:
+        """SIGHUP: read the configuration again."""
+        os.kill(self.pid, signal.SIGHUP)
+
+    async def reload(self, *, outcome: str = "reloaded") -> None:
+        """SIGHUP, and wait for the line in the log that says what came of it."""
+        before = self.lines(outcome)
+        self.hang_up()
+        await wait_for(lambda: len(self.lines(outcome)) > len(before), within_seconds=STOP_SECONDS)
+
+    @property
+    def worker_pids(self) -> dict[int, int]:
+        """The newest process of each worker, by its number."""
+        return {line["worker"]: line["pid"] for line in self.lines("worker_started")}
+
     async def restart(self, **settings: str) -> None:
         await self.stop()
         await self.start(**settings)
@@ -332,9 +351,14 @@ class RouterProcess:
 
     def environment(self) -> dict[str, str]:
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("ROUTER_")}
-        no_file = self._directory / "nothing.toml"
-        no_file.touch()
-        return inherited | {"ROUTER_CONFIG": str(no_file)} | self.platform.environment() | dict(QUICK) | self._settings
+        self._file.touch()
+        return (
+            inherited | {"ROUTER_CONFIG": str(self._file)} | self.platform.environment() | dict(QUICK) | self._settings
+        )
+
+    @property
+    def _file(self) -> Path:
+        return self._directory / "router.toml"
 
     async def command(self, *arguments: str) -> str:
         """What another `webhook-router` command prints, run with the settings of this router."""
@@ -362,6 +386,10 @@ class RouterProcess:
     def log(self) -> str:
         """The lines of every run so far."""
         return "".join(file.read_text(encoding="utf-8", errors="replace") for file in self._log_files)
+
+    def lines(self, event: str) -> list[dict[str, Any]]:
+        """Those of an event."""
+        return [json.loads(line) for line in self.log.splitlines() if f'"event":"{event}"' in line]
 
     @property
     def last_words(self) -> str:

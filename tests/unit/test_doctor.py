@@ -18,6 +18,7 @@ from router.domain.diagnosis import Finding, Level, Ward, worst
 from router.domain.egress import EgressPolicy, parse_allow_rule
 from router.domain.egress_classes import Trial
 from router.domain.errors import DependencyUnavailable
+from router.domain.schema import EMPTY_STORE, FIRST_RELEASE, KNOWN, Schema
 from router.domain.topology import (
     RETURNED,
     AdminView,
@@ -237,6 +238,23 @@ def test_the_clock_against_the_store(seconds: float, level: Level) -> None:
 
     assert levels([finding]) == [level]
     assert ("ahead" if seconds > 0 else "behind") in finding.seen
+
+
+@pytest.mark.parametrize(
+    ("schema", "level", "said"),
+    [
+        (None, OK, "none on record"),
+        (EMPTY_STORE, OK, str(KNOWN)),
+        (FIRST_RELEASE, WARN, "search-keys"),
+        (Schema(done=frozenset({2, 3}), needs=1), WARN, "number-keys-gone"),
+        (Schema(done=frozenset({KNOWN + 1}), needs=KNOWN + 1), FAIL, f"knows {KNOWN + 1}"),
+    ],
+)
+def test_the_schema(schema: Schema | None, level: Level, said: str) -> None:
+    finding = store.judge_schema(schema)
+
+    assert levels([finding]) == [level]
+    assert said in finding.seen
 
 
 @pytest.mark.parametrize(

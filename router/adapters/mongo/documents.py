@@ -9,6 +9,7 @@
     dead_letters  {_id, received_at, source, reason, …, body}
     publisher_clocks {_id: source name, error_ms, measured_at}
     audit, replays `audit.py`, `replay_documents.py`, which says what replays write into the others
+    meta          `schema.py`
 
 `deliveries.due_at` is when any worker may take a pending delivery: the end of the lease while one holds it, the
 time of the next attempt while none does. It is absent once the delivery is over, so its sparse index holds

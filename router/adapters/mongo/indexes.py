@@ -24,6 +24,7 @@ TOKENS: Final = "tokens"
 AUDIT: Final = "audit"
 REPLAYS: Final = "replays"
 SESSIONS: Final = "sessions"
+META: Final = "meta"
 
 OUTBOX_INDEX: Final = "announce"
 UNMATCHED_INDEX: Final = "unmatched"

@@ -14,12 +14,14 @@ from router.adapters.mongo.indexes import plan_indexes
 from router.adapters.mongo.inspection import StoreSeen, inspect
 from router.adapters.mongo.keys import KeyRecords
 from router.adapters.mongo.resilience import Persistent, StoreHealth
+from router.adapters.mongo.schema import recorded_schema
 from router.adapters.mongo.secrets import MongoSecrets
 from router.application.upkeep import SKEW_WORTH_A_WARNING_SECONDS
 from router.bootstrap.looking import open_to_look
 from router.bootstrap.store import open_vault
 from router.domain.diagnosis import Finding, Ward
 from router.domain.errors import ConfigurationRefused, RouterError
+from router.domain.schema import KNOWN, Schema
 from router.domain.topology import Line, Presence
 from router.ports import SecretCounts, Vault
 from router.settings import EMBEDDED, Settings
@@ -32,7 +34,7 @@ COUNT_SECONDS: Final = 8.0
 """For counting the secrets of all webhooks: with very many of them it is not done here."""
 REFUSED_SKEW: Final = timedelta(minutes=5)
 """Receivers refuse a signature that is older or younger (Standard Webhooks, and our page for receivers)."""
-_NAMES: Final = ("version", "topology", "write concern", "clock", "indexes", "keys on record")
+_NAMES: Final = ("version", "topology", "write concern", "clock", "schema", "indexes", "keys on record")
 NEW_KEY: Final = "`webhook-router secrets new-key` makes a key; put it into the file of secrets.key_file."
 
 
@@ -47,6 +49,7 @@ async def look(settings: Settings) -> list[Finding]:
                 judge_topology(seen),
                 judge_write_concern(seen),
                 judge_clock(await StoreClock(database.server_time).sync()),
+                judge_schema(await recorded_schema(database)),
                 *judge_indexes(await plan_indexes(database)),
             ]
             keys = [] if vault is None else [await _keys_on_record(database, vault)]
@@ -120,6 +123,19 @@ def judge_clock(ahead: timedelta) -> Finding:
     if abs(seconds) > SKEW_WORTH_A_WARNING_SECONDS:
         return _WARD.warn("clock", said, remedy)
     return _WARD.ok("clock", said)
+
+
+def judge_schema(schema: Schema | None) -> Finding:
+    if schema is None:
+        return _WARD.ok("schema", "none on record yet: the first start writes it down")
+    if schema.is_too_new():
+        said = f"{schema.version}: it needs a router that knows {schema.needs}, and this one knows {KNOWN}"
+        return _WARD.fail("schema", said, "Install the newer release again.")
+    waiting = ", ".join(change.name for change in schema.pending(contract=True))
+    if waiting:
+        remedy = "A router makes what it may; the rest waits for `webhook-router migrate apply` (docs/upgrading.md)."
+        return _WARD.warn("schema", f"{schema.version} of {KNOWN}; still to do: {waiting}", remedy)
+    return _WARD.ok("schema", str(schema.version))
 
 
 def judge_indexes(lines: Iterable[Line]) -> Iterator[Finding]:
