@@ -195,8 +195,8 @@ async def plan_replay(
     account that is not there for the principal.
     """
     where = draft.where
-    if where.account_id is None and where.webhook_id is None and where.from_ is None:
-        raise InvalidInput("filter", "needs account_id, webhook_id or from: everything is too much")
+    if where == DeliveryFilter():
+        raise InvalidInput("filter", "needs one condition at least: everything is too much")
     where = await _owned(reader, draft, by)
     kind = ReplayKind.MISSING if draft.missing else ReplayKind.DELIVERIES
     if kind is ReplayKind.MISSING:

@@ -155,7 +155,6 @@ ELEVEN_TO_ELEVEN = {"webhook_id": "wh_crm", "from": "2026-03-01T11:00:00Z", "to"
     [
         ({}, "filter"),
         ({"filter": {}}, "filter"),
-        ({"filter": {"status": "failed"}}, "filter"),
         ({"filter": {"webhook_id": "wh_crm", "status": "lost"}}, "filter.status"),
         ({"filter": {"webhook_id": "wh_crm", "limit": 5}}, "filter.limit"),
         ({"filter": {"webhook_id": {"$ne": None}}}, "filter.webhook_id"),

@@ -13,7 +13,7 @@ from router.application.definitions import DefinitionBook
 from router.application.replay import ReplayDraft, plan_replay
 from router.application.replayer import STEP_SECONDS, Replayer, judge
 from router.application.samples import sample_event
-from router.domain.delivery import DeliveryId
+from router.domain.delivery import DeliveryId, DeliveryStatus
 from router.domain.errors import DependencyUnavailable, InvalidInput, OutOfSight
 from router.domain.event import AccountId, Event, EventKey, EventType
 from router.domain.principal import Principal
@@ -149,7 +149,6 @@ OF_77 = Principal(name="token:x", scopes=frozenset(), account_id=AccountId("77")
     [
         (DeliveryFilter(), False, ANYBODY, "filter"),
         (DeliveryFilter(), False, OF_77, "filter"),
-        (DeliveryFilter(call_id="c-1"), False, ANYBODY, "filter"),
         (DeliveryFilter(webhook_id=WebhookId("wh_none")), False, ANYBODY, OutOfSight),
         (DeliveryFilter(webhook_id=CRM.id, account_id=AccountId("77")), False, ANYBODY, "filter.webhook_id"),
         (DeliveryFilter(from_=NOW - DAY), True, ANYBODY, "filter.account_id"),
@@ -191,6 +190,20 @@ async def test_what_a_token_of_one_account_replays_is_its_accounts() -> None:
     plan = await plan_replay(store.replays, store.reader, draft, by=OF_77, now=NOW)
 
     assert plan.where.account_id == "77"
+
+
+@pytest.mark.parametrize(
+    "where",
+    [DeliveryFilter(status=DeliveryStatus.FAILED), DeliveryFilter(event_id="evt-1"), DeliveryFilter(call_id="call-1")],
+)
+async def test_any_condition_is_enough_for_a_filter_and_none_is_not(where: DeliveryFilter) -> None:
+    store = FakeStore()
+
+    plan = await plan_replay(store.replays, store.reader, ReplayDraft(where=where), by=ANYBODY, now=NOW)
+
+    assert (plan.where.from_, plan.where.to) == (NOW - MAX_PERIOD, NOW)
+    with pytest.raises(InvalidInput, match="one condition"):
+        await plan_replay(store.replays, store.reader, ReplayDraft(where=DeliveryFilter()), by=ANYBODY, now=NOW)
 
 
 async def test_a_replay_matches_so_much_and_no_more() -> None:

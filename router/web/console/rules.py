@@ -59,7 +59,7 @@ RULES: Final = (
     N_("must be a date and time"),
     N_("must be from 0.1 to 100"),
     N_("must be at most 200"),
-    N_("needs account_id, webhook_id or from: everything is too much"),
+    N_("needs one condition at least: everything is too much"),
     N_("is required with missing"),
     N_("belongs to another account than account_id"),
     N_("matches more than 100000: narrow it down"),
