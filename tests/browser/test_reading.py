@@ -279,6 +279,7 @@ async def findable(platform: Platform, seeded: object) -> Mapping[str, tuple[str
     }
 
 
+@pytest.mark.parametrize("lang", ["fr"])
 @pytest.mark.parametrize(
     "kind",
     [

@@ -18,7 +18,7 @@ from router.adapters.mongo.deliveries import MongoDeliveries, Retention
 from router.adapters.mongo.driver import Database, DriverName, open_database
 from router.adapters.mongo.indexes import ensure_indexes
 from router.adapters.mongo.resilience import Persistent, StoreHealth
-from router.domain.delivery import Attempt, Claim, DeliveryReason, DeliveryStatus, Trigger
+from router.domain.delivery import Attempt, Claim, DeliveryReason, DeliveryStatus, Trigger, delivery_id
 from router.domain.errors import DependencyUnavailable
 from router.domain.event import AccountId, Event, EventType
 from router.domain.lease import LEASE
@@ -212,6 +212,16 @@ async def test_a_claim_is_free_again_when_its_lease_is_over(world: World) -> Non
     (claim,) = await take(world.two, 10)
 
     assert claim.fence == 2
+
+
+async def test_a_delivery_that_lacks_what_ours_have_does_not_stop_the_others(world: World) -> None:
+    await world.one.admit([plan(event(f"evt_{number}"), leased=False) for number in range(2)])
+    broken = delivery_id(event("evt_0").key, WEBHOOK)
+    await world.database["deliveries"].update_one({"_id": broken}, {"$unset": {"not_after": "", "created_at": ""}})
+
+    claims = await take(world.one, 10)
+
+    assert [claim.event_id for claim in claims] == ["evt_1"]
 
 
 async def test_the_longest_due_come_first_and_full_lanes_are_left_out(world: World) -> None:

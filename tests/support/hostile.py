@@ -29,7 +29,7 @@ TEXTS: Final = {
     "controls": "nul\x00 bell\x07 escape\x1b[31m del\x7f c1\x9b line\u2028end",
     "right to left": "مكالمة واردة שיחה נכנסת",
     "stacked": "Z" + "\u0351\u0308\u0322\u0331" * 40 + "algo",
-    "long word": "W" * 2_000,
+    "long word": "W" * 1_000,
     "astral": "👩‍👩‍👧‍👦 𝔘𝔫𝔦𝔠𝔬𝔡𝔢 \U0010fffd",
     "csv": '=HYPERLINK("https://evil.example","x")',
 }

@@ -23,11 +23,10 @@ from router.adapters.mongo.documents import (
     event_document,
     exactly,
     first_claim,
-    read_claim,
     resting,
 )
 from router.adapters.mongo.driver import MAX_READ_TIME_MS, Database
-from router.adapters.mongo.due import DUE_FIELDS, put_to_rest, share_out, unchanged
+from router.adapters.mongo.due import DUE_FIELDS, put_to_rest, readable, share_out, unchanged
 from router.adapters.mongo.indexes import DELIVERIES, EVENTS
 from router.adapters.mongo.outbox import failed_entry
 from router.adapters.mongo.resilience import DUPLICATE_KEY, Persistent
@@ -149,7 +148,7 @@ class MongoDeliveries:
         taken, put_off = share_out(candidates, ration)
         documents = await self._persistently.once(lambda: self._take(taken, put_off, token))
         events = await self._persistently.once(lambda: self._events_of(documents)) if documents else {}
-        claims = [read_claim(document, events.get(document["event"], {})) for document in documents]
+        claims = readable(documents, events)
         gone = [claim for claim in claims if claim.event_key not in events]
         if gone:
             expired = End(status=DeliveryStatus.EXPIRED, reason=DeliveryReason.TOO_OLD)
@@ -182,7 +181,7 @@ class MongoDeliveries:
         claiming: Document = {"$set": lease, "$inc": {"lease.fence": 1}, "$unset": {"held": ""}}
         updates = [UpdateOne(unchanged(found), claiming) for found in taken]
         updates += [
-            UpdateOne(unchanged(found), {"$set": resting(found["webhook_id"], until, found["not_after"])})
+            UpdateOne(unchanged(found), {"$set": resting(found["webhook_id"], until, found.get("not_after"))})
             for found, until in put_off
         ]
         await self._deliveries.bulk_write(updates, ordered=False)

@@ -1,18 +1,22 @@
 """Deliveries that are due: what is read of them before they are claimed, who gets how many, and how they are given back
-to rest. Touches nothing."""
+to rest. Logs what cannot be read, and touches nothing else."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
-from router.adapters.mongo.documents import Document, StoredDocument, exactly, resting
-from router.domain.delivery import Trigger
-from router.domain.event import EventType
+import structlog
+
+from router.adapters.mongo.documents import Document, StoredDocument, exactly, read_claim, resting
+from router.domain.delivery import Claim, Trigger
+from router.domain.event import EventKey, EventType
 from router.domain.webhook import WebhookId
 from router.ports import Due, Ration, Rest
+
+log = structlog.get_logger("router.mongo")
 
 DUE_FIELDS: Final = {
     "due_at": 1, "lease.fence": 1, "webhook_id": 1, "account_id": 1, "event_type": 1, "not_after": 1, "trigger": 1,
@@ -49,6 +53,18 @@ def share_out(
             count[webhook_id] += 1
             taken.append(found)
     return taken, put_off
+
+
+def readable(documents: Sequence[StoredDocument], events: Mapping[EventKey, StoredDocument]) -> list[Claim]:
+    """The claims of what was taken. A document that lacks what ours have was written by somebody else: it must not stop
+    the others, and is told of each time that its lease runs out."""
+    claims = []
+    for document in documents:
+        try:
+            claims.append(read_claim(document, events.get(document["event"], {})))
+        except (KeyError, TypeError, ValueError) as error:
+            log.error("delivery_unreadable", delivery_id=str(document["_id"]), error=type(error).__name__)
+    return claims
 
 
 def put_to_rest(rest: Rest) -> Document:
