@@ -230,6 +230,37 @@ async def test_port_token_and_log_level_follow_the_file(own_platform: Platform, 
         await router.stop()
 
 
+@pytest.mark.parametrize("arguments", [("serve",), TWO], ids=["one process", "two workers"])
+async def test_ports_of_api_and_probes_change_places(
+    arguments: tuple[str, ...], own_platform: Platform, tmp_path: Path
+) -> None:
+    """Neither is free at any moment: each takes over what the other listens on."""
+    router = RouterProcess(own_platform, tmp_path, arguments=arguments, ROUTER_API__PORT="")
+    one, (other,) = int(router.api_url.rpartition(":")[2]), free_ports(1)
+
+    async def has_api(port: int) -> bool | None:
+        """None where nobody listens."""
+        try:
+            async with (
+                aiohttp.ClientSession() as session,
+                session.get(f"http://127.0.0.1:{port}/v1/webhooks") as answer,
+            ):
+                return answer.status == 401
+        except aiohttp.ClientConnectionError:
+            return None
+
+    router.configure(f"[api]\nport = {one}\nprobes_port = {other}\n")
+    async with router:
+        assert (await has_api(one), await has_api(other)) == (True, False)
+        router.configure(f"[api]\nport = {other}\nprobes_port = {one}\n")
+        await router.reload()
+        assert (await has_api(one), await has_api(other)) == (False, True)
+        assert await router.is_ready()
+        router.configure(f"[api]\nport = {one}\n")
+        await router.reload()
+        assert (await has_api(one), await has_api(other)) == (True, None)
+
+
 async def test_a_crash_after_a_refused_reload_goes_on_with_what_was_accepted(
     own_platform: Platform, tmp_path: Path
 ) -> None:

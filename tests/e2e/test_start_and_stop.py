@@ -262,7 +262,9 @@ async def test_probes_and_description_need_no_token(platform: Platform, router: 
     assert (status, document["openapi"][:2]) == (200, "3.")
 
 
-@pytest.mark.parametrize("arguments", [("--role", "worker"), ("--workers", "2")])
+@pytest.mark.parametrize(
+    "arguments", [("--role", "worker"), ("--workers", "2"), ("--role", "worker", "--workers", "2")]
+)
 async def test_a_port_for_probes_answers_machines_and_nothing_else(
     arguments: tuple[str, ...], own_platform: Platform, tmp_path: Path
 ) -> None:
@@ -280,6 +282,7 @@ async def test_a_port_for_probes_answers_machines_and_nothing_else(
     try:
         await wait_for(is_ready)
         assert await statuses("/livez", "/metrics", "/v1/deliveries", "/openapi.json") == [200, 200, 404, 404]
+        assert (await router.command("healthcheck", "--ready")).startswith("/readyz 200")
         assert (await router.get("/livez"))[0] == (0 if "worker" in arguments else 200)
     finally:
         assert await router.ask_to_stop() == 0
