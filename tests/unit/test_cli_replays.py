@@ -122,7 +122,6 @@ def test_missing_events_are_counted_as_such(terminal: Terminal) -> None:
     [
         ("", "give the ids"),
         ("dlv_1 --webhook wh_crm", "give the ids"),
-        ("--status failed --yes", "the filter"),
         ("--webhook wh_crm --per-second 1000 --yes", "--per-second"),
         ("--webhook wh_crm --from 2020-01-01 --yes", "--from"),
         ("--webhook wh_crm --number 12 --yes", "--number"),
