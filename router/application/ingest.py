@@ -18,6 +18,7 @@ from router.application.circuits import Circuits
 from router.application.definitions import DefinitionBook
 from router.application.lanes import Lanes
 from router.application.record import Recorder
+from router.application.turns import Turns
 from router.domain.delivery import DeliveryReason, DeliveryStatus
 from router.domain.event import Event, EventType, Rejection, RejectionReason
 from router.domain.lease import LEASE, RENEW_BELOW
@@ -71,6 +72,7 @@ class Ingest:
         clock: Clock,
         schedules: Mapping[EventType, Schedule],
         metrics: Metrics,
+        turns: Turns,
         tracing: Tracing = NOT_TRACED,
         pace: Pace | None = None,
     ) -> None:
@@ -85,13 +87,20 @@ class Ingest:
         self._clock = clock
         self._schedules = schedules
         self._metrics = metrics
+        self._turns = turns
         self._tracing = tracing
         self._pace = pace or Pace()
 
     async def run(self) -> None:
         """Work until the source has been stopped and emptied."""
-        while batch := await self._source.take(MAX_BATCH):
-            await self._ingest(batch)
+        while True:
+            await self._source.arrival()
+            async with self._turns.turn():
+                # Taken only now: what arrived while we waited is written with it.
+                batch = await self._source.take(MAX_BATCH)
+                if not batch:
+                    return
+                await self._ingest(batch)
             self._budget.took_in(len(batch), has_backlog=len(batch) >= BACKLOG)
             # When the store falls behind, what is in hand is finished first; the broker keeps the rest.
             await self._recorder.room()

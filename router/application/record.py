@@ -19,6 +19,7 @@ from router.application.definitions import DefinitionBook
 from router.application.health import WebhookHealth
 from router.application.lanes import Lanes
 from router.application.timers import Timers
+from router.application.turns import Turns
 from router.domain.announcement import is_announced
 from router.domain.retry import Again, End
 from router.ports import Clock, DeliveryStore, Rest, Result
@@ -27,15 +28,16 @@ from router.telemetry.redact import place_of
 
 log = structlog.get_logger("router.deliveries")
 
-MIN_BATCH: Final = 10
+MIN_BATCH: Final = 4
 MAX_BATCH: Final = 50
 """Results in one write, between these two."""
-WRITE_SECONDS: Final = 0.05
-"""How long one write should take: a store that works off a batch as a whole keeps new events waiting meanwhile."""
+WRITE_SECONDS: Final = 0.01
+"""How long one write should take: new events wait for its end."""
 GATHER_SECONDS: Final = 0.03
 """How long the first result of a batch waits for others: nobody is kept waiting by it, and the store is spared."""
 MAX_UNRECORDED: Final = 200
-"""Results that may wait for the store before no further attempt begins. What a crash forgets is sent again."""
+"""Results that may wait for the store: then no further attempt begins and no event is taken in, until half of them are
+written. Both begin again together, so that what is taken in has room in the lanes. What a crash forgets is sent again."""
 
 
 class Recorder:
@@ -54,6 +56,7 @@ class Recorder:
         timers: Timers,
         clock: Clock,
         metrics: Metrics,
+        turns: Turns,
         announced: Callable[[], None] | None = None,
     ) -> None:
         self._deliveries = deliveries
@@ -64,6 +67,7 @@ class Recorder:
         self._timers = timers
         self._clock = clock
         self._metrics = metrics
+        self._turns = turns
         self._announced = announced
         self._finished: list[Result] = []
         self._held_back: list[Rest] = []
@@ -88,8 +92,8 @@ class Recorder:
 
     @property
     def is_behind(self) -> bool:
-        """Whether more results wait than the next two writes take. What can be left to the store should be."""
-        return len(self._finished) > 2 * self._batch_size
+        """Whether more results wait than the largest write takes. What can be left to the store should be."""
+        return len(self._finished) > MAX_BATCH
 
     def put(self, result: Result) -> None:
         """Hand over a result; it is durable some time later."""
@@ -118,12 +122,19 @@ class Recorder:
             if not self._stopping:
                 await self._clock.sleep(GATHER_SECONDS)
             self._something_finished.clear()
-            while self._finished or self._held_back:
+            await self._flush()
+            while len(self._finished) >= self._batch_size:
                 await self._flush()
-            if self._stopping:
+            if self._finished or self._held_back:
+                self._something_finished.set()  # they wait for others, as the first did
+            elif self._stopping:
                 return
 
     async def _flush(self) -> None:
+        async with self._turns.turn():
+            await self._write()
+
+    async def _write(self) -> None:
         batch, self._finished = self._finished[: self._batch_size], self._finished[self._batch_size :]
         held, self._held_back = self._held_back, []
         self._writing = len(batch) + len(held)
@@ -133,7 +144,7 @@ class Recorder:
             seconds = time.monotonic() - began
             self._metrics.store_write.labels("results").observe(seconds)
             self._batch_size = batch_size(len(batch), seconds)
-            if len(self._finished) < MAX_UNRECORDED:
+            if len(self._finished) <= MAX_UNRECORDED // 2:
                 self._has_room.set()
         if held:
             await self._hold(held)

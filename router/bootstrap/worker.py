@@ -37,6 +37,7 @@ from router.application.record import Recorder
 from router.application.replayer import Replayer
 from router.application.retries import LeaseKeeper, RetryPoller
 from router.application.timers import Timers
+from router.application.turns import Turns
 from router.application.upkeep import BACKLOG_SECONDS, BacklogGauges, Chore, Housekeeping
 from router.bootstrap import convert
 from router.bootstrap.store import Store
@@ -83,6 +84,7 @@ class Worker:
         )
         self.follower = DefinitionFollower(self.book, definitions, self.deliveries, circuits)
         self.timers = Timers(self.lanes)
+        turns = Turns()
         self.recorder = Recorder(
             deliveries=self.deliveries,
             health=WebhookHealth(
@@ -99,6 +101,7 @@ class Worker:
             timers=self.timers,
             clock=store.clock,
             metrics=metrics,
+            turns=turns,
             announced=announced,
         )
         budget = RetryBudget(lambda: self.recorder.is_behind)
@@ -131,6 +134,7 @@ class Worker:
             clock=store.clock,
             schedules=schedules,
             metrics=metrics,
+            turns=turns,
             tracing=tracing,
             pace=_pace(settings, metrics),
         )

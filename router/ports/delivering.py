@@ -78,6 +78,9 @@ class Intake:
 class Source(Protocol):
     """Where events come from. Nothing is taken from the broker for good before `settle`."""
 
+    async def arrival(self) -> None:
+        """Returns once there is something to take, or nothing will come any more."""
+
     async def take(self, limit: int) -> Sequence[Intake]:
         """What has arrived, in order, at most `limit`; waits while there is nothing. Empty once stopped."""
 

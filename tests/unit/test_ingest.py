@@ -18,6 +18,7 @@ from router.application.ingest import BACKLOG, HANDLER_TRIES, Ingest
 from router.application.lanes import LaneLimits, Lanes
 from router.application.record import MAX_UNRECORDED, Recorder
 from router.application.timers import Timers
+from router.application.turns import Turns
 from router.domain.delivery import Claim, DeliveryReason, DeliveryStatus
 from router.domain.event import AccountId, Event, EventType, Rejection, RejectionReason
 from router.domain.matching import Verdict
@@ -102,6 +103,7 @@ class World:
     probed: Webhook | None = None
     """A webhook whose circuit is open, and whose probe is under way."""
     budget: RetryBudget = field(default_factory=lambda: RetryBudget(lambda: False))
+    turns: Turns = field(default_factory=Turns)
 
     def count(self, name: str, **labels: str) -> float:
         return self.metrics.registry.get_sample_value(name, labels) or 0
@@ -130,6 +132,7 @@ class World:
             timers=Timers(self.lanes),
             clock=clock,
             metrics=self.metrics,
+            turns=self.turns,
         )
         for number in range(self.backlog):
             recorder.put(Result(claim=claim(f"dlv_{number}"), attempt=None, next=End(status=DeliveryStatus.DELIVERED)))
@@ -145,6 +148,7 @@ class World:
             clock=clock,
             schedules=dict.fromkeys(EventType, replace(SCHEDULE, max_age=self.max_age)),
             metrics=self.metrics,
+            turns=self.turns,
         ).run()
         return source
 
@@ -337,6 +341,21 @@ async def test_a_batch_in_hand_is_finished_and_no_other_taken_while_results_wait
     await taking
 
     assert world.deliveries.log == ["admit", "settle"] * 2
+
+
+async def test_a_batch_is_taken_when_its_turn_comes_so_that_what_arrived_meanwhile_is_in_it() -> None:
+    world = World(snapshot(webhook()))
+    batch = [intake("evt_1")]
+    async with world.turns.turn():
+        taking = asyncio.create_task(world.take_in(batch))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        batch.append(intake("evt_2"))
+
+    await taking
+
+    assert len(world.deliveries.admitted) == 2
+    assert world.deliveries.log == ["admit", "settle"]
 
 
 # --- after an outage, and for webhooks that fail -----------------------------------------------------

@@ -25,7 +25,7 @@ from router.adapters.mongo.documents import (
     first_claim,
     resting,
 )
-from router.adapters.mongo.driver import MAX_READ_TIME_MS, Database
+from router.adapters.mongo.driver import MAX_READ_TIME_MS, UNJOURNALED, Database
 from router.adapters.mongo.due import DUE_FIELDS, put_to_rest, readable, share_out, unchanged
 from router.adapters.mongo.indexes import DELIVERIES, EVENTS
 from router.adapters.mongo.outbox import failed_entry
@@ -64,6 +64,7 @@ class MongoDeliveries:
     ) -> None:
         self._events = database[EVENTS]
         self._deliveries = database[DELIVERIES]
+        self._results = self._deliveries.with_options(write_concern=UNJOURNALED)
         self._persistently = persistently
         self._clock = clock
         self._retention = retention
@@ -205,7 +206,7 @@ class MongoDeliveries:
         updates = [self._update(result, now) for result in results]
 
         async def write() -> int:
-            outcome = await self._deliveries.bulk_write(updates, ordered=False)
+            outcome = await self._results.bulk_write(updates, ordered=False)
             matched: int = outcome.matched_count
             return matched
 

@@ -47,6 +47,9 @@ _CODEC_OPTIONS: Final[CodecOptions[dict[str, Any]]] = CodecOptions(
     datetime_conversion=DatetimeConversion.DATETIME_CLAMP,
     unicode_decode_error_handler="replace",
 )
+UNJOURNALED: Final = WriteConcern(w="majority", wtimeout=WRITE_TIMEOUT_MS)
+"""For what is sent again if a crash of the store forgets it. A replica set journals it before it answers all the same
+(`writeConcernMajorityJournalDefault`); a single server answers sooner."""
 _AUTHENTICATION_FAILED: Final = {18, 13}
 
 

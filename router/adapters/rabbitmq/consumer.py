@@ -71,16 +71,20 @@ class RabbitSource:
             if each.source.name in errors:
                 each.clock.recall(errors[each.source.name])
 
+    async def arrival(self) -> None:
+        while not self._stopped and not any(each.waiting for each in self._subscriptions):
+            self._something_arrived.clear()
+            await self._something_arrived.wait()
+
     async def take(self, limit: int) -> Sequence[Intake]:
         while True:
+            await self.arrival()
             batch: list[Intake] = []
             for each in self._subscriptions:
                 while each.waiting and len(batch) < limit:
                     batch.append(each.waiting.popleft())
             if batch or self._stopped:
                 return batch
-            self._something_arrived.clear()
-            await self._something_arrived.wait()
 
     async def settle(self, taken: Sequence[Intake]) -> None:
         newest: dict[AbstractChannel, tuple[Tag, int]] = {}
