@@ -14,7 +14,7 @@ SEED ?=
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-header $(ARGS)
 
-.PHONY: help setup run test screenshots faults check format bench soak fuzz messages man sbom lock clean
+.PHONY: help setup run test screenshots faults check format bench soak fuzz messages man docs sbom lock clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,7 +30,7 @@ run: setup ## demo: broker, store, router and a fake customer; make run ARGS="--
 	@scripts/ensure-broker --or-docker
 	@exec $(BIN)/webhook-router demo $(ARGS)
 
-test: setup ## every test; make test ARGS="-k retry"
+test: setup .venv-docs/.installed ## every test; make test ARGS="-k retry"
 	@scripts/ensure-broker
 	@scripts/ensure-browser
 	@scripts/ensure-promtool >/dev/null
@@ -79,6 +79,9 @@ sbom: .venv-sbom/.installed ## what the router is made of, from the lock: dist/s
 	@PYTHONWARNINGS=ignore exec .venv-sbom/bin/cyclonedx-py requirements requirements/base.txt --pyproject pyproject.toml \
 		--output-reproducible -o dist/sbom.cdx.json $(ARGS)
 
+docs: .venv-docs/.installed ## the documentation as a site: dist/site; make docs ARGS="--site-dir DIR"
+	@NO_MKDOCS_2_WARNING=1 exec .venv-docs/bin/mkdocs build --strict --quiet $(ARGS)
+
 # An environment of its own for each: they are no part of what is developed with.
 .venv-%/.installed: requirements/%.txt
 	@$(PYTHON) -m venv --clear .venv-$*
@@ -91,9 +94,10 @@ lock: setup ## resolve requirements/*.txt again; make lock ARGS=--upgrade
 	@$(COMPILE) pyproject.toml -c requirements/otel.txt --extra embedded --extra otel --extra dev -o requirements/dev.txt
 	@$(COMPILE) pyproject.toml -c requirements/base.txt --extra fuzz -o requirements/fuzz.txt
 	@echo 'cyclonedx-bom>=7' | $(COMPILE) - -c requirements/base.txt -o requirements/sbom.txt
+	@echo 'mkdocs-material>=9.8.2,<10' | $(COMPILE) - -c requirements/dev.txt -o requirements/docs.txt
 	@echo hatchling | $(COMPILE) - -c requirements/dev.txt -o requirements/build.txt
 	@git diff --stat -- requirements
 
 clean: ## remove .venv, caches and .run
-	@rm -rf .venv .venv-fuzz .venv-sbom .run .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist build
+	@rm -rf .venv .venv-docs .venv-fuzz .venv-sbom .run .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist build
 	@find router tests bench -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true

@@ -14,6 +14,7 @@ from typing import Any
 
 import click
 import pytest
+import yaml
 from prometheus_client.metrics import MetricWrapperBase
 
 from router.cli.app import cli
@@ -262,6 +263,21 @@ def test_bounds_are_where_the_table_says() -> None:
         source = "\n".join((ROOT / path).read_text(encoding="utf-8") for path in re.findall(r"`(router/[^`]+)`", files))
         for name in re.findall(r"`([A-Z][A-Z_]+)`", names):
             assert re.search(rf"(?m)^{name}\b", source), row
+
+
+def nav(entries: list[Any]) -> Iterator[str]:
+    for entry in entries:
+        if isinstance(entry, str):
+            yield entry
+        for value in entry.values() if isinstance(entry, dict) else ():
+            yield from nav([value] if isinstance(value, str) else value)
+
+
+def test_every_page_is_in_the_navigation_of_the_site_once() -> None:
+    listed = sorted(nav(yaml.safe_load(text(ROOT / "mkdocs.yml"))["nav"]))
+    docs = ROOT / "docs"
+    pages = {page.relative_to(docs).as_posix() for page in docs.rglob("*.md") if page not in DECISIONS}
+    assert listed == sorted(pages | {"decisions/*"}), "mkdocs.yml, nav: add the page to the group of its readers"
 
 
 @pytest.mark.parametrize("page", DECISIONS, ids=lambda page: page.stem)
