@@ -23,16 +23,12 @@ from router.domain.audit import AuditAction
 from router.domain.delivery import AttemptError, DeliveryReason, DeliveryStatus
 from router.domain.matching import Verdict
 from router.domain.webhook import SuspensionReason, WebhookState
-from router.settings import Settings, load_settings
+from router.settings import Settings
 from router.settings.schema import known_keys
 from router.telemetry.metrics import Metrics
 from router.web.api.catalogue import ENDPOINTS
+from tests.support.snippets import PAGES, ROOT
 
-ROOT = Path(__file__).parents[2]
-PAGES = sorted({
-    *ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md"),
-    *(ROOT / "config").rglob("*.md"),
-})  # fmt: skip
 DECISIONS = sorted((ROOT / "docs" / "decisions").glob("[0-9]*.md"))
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
 HEADINGS = ["Context", "Choice", "Rejected", "What would change our mind"]
@@ -85,14 +81,6 @@ def test_settings_that_are_named_exist(page: Path) -> None:
     # Some operational events and actions have names like a setting's.
     known = {*known_keys(Settings), *AnnouncementKey, *AuditAction}
     assert [key for key in named if key not in known] == []
-
-
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "toml")], ids=lambda page: page.name)
-def test_configurations_are_sound(page: Path, tmp_path: Path) -> None:
-    for number, block in enumerate(blocks(page, "toml")):
-        path = tmp_path / f"{number}.toml"
-        path.write_text(block, encoding="utf-8")
-        load_settings(config=path, environ={})
 
 
 # --- metrics and log -------------------------------------------------------------------------------
