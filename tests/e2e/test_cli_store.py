@@ -186,11 +186,12 @@ async def test_an_event_is_published_to_the_sources_exchange(sources: Shell, rab
         assert message.delivery_mode is DeliveryMode.PERSISTENT
 
 
-def test_an_event_that_no_queue_takes_ends_with_69(sources: Shell) -> None:
+def test_an_event_without_an_exchange_ends_with_69_and_its_name(sources: Shell, names: str) -> None:
     result = sources.run("events", "publish", "--sample", "call", "--account", "1042")
 
     assert (result.returncode, result.stdout) == (69, "")
     assert "Traceback" not in result.stderr
+    assert f"there is no exchange '{names}call'" in result.stderr
 
 
 async def test_a_dead_letter_goes_back_to_its_queue(

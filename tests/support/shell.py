@@ -19,11 +19,12 @@ class Shell:
     directory: Path
     environment: Mapping[str, str]
 
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
         result = subprocess.run(
             [sys.executable, "-P", "-m", "router", *arguments],
             cwd=self.directory,
             env=self.environment,
+            input=stdin,
             capture_output=True,
             text=True,
             timeout=60,

@@ -10,6 +10,7 @@ from typing import Final
 from aio_pika import DeliveryMode, Message
 from aio_pika.abc import AbstractChannel
 from aio_pika.exceptions import DeliveryError
+from aiormq.exceptions import ChannelNotFoundEntity
 
 from router.adapters.rabbitmq.config import BrokerConfig
 from router.adapters.rabbitmq.connection import CONNECTION_ERRORS, connect, translate
@@ -50,6 +51,8 @@ class RabbitPublisher:
             raise DependencyUnavailable(
                 f"{where} took the message to no queue; is the router's topology there?"
             ) from None
+        except ChannelNotFoundEntity:
+            raise DependencyUnavailable(f"there is no exchange {exchange!r}; is the router's topology there?") from None
         except CONNECTION_ERRORS as error:
             raise translate(error) from None
 
