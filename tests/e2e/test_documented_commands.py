@@ -6,24 +6,26 @@ A router, a customer and what the first five minutes of the README leave are the
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import subprocess
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+import aiohttp
 import pymongo
 import pytest
 import pytest_asyncio
 
 from tests.support.events import make_event
 from tests.support.http_server import ScriptedServer, answer, in_thread
-from tests.support.router_process import Platform, RouterProcess, wait_for
+from tests.support.router_process import ADMIN_TOKEN, Platform, RouterProcess, wait_for
 from tests.support.servers import Broker, own_vhost, unique
 from tests.support.shell import Shell, shell_for
-from tests.support.snippets import PAGES, ROOT, Line, commands, fences, lines
+from tests.support.snippets import PAGES, ROOT, Line, call_of, commands, fences, lines
 
 README: Final = ROOT / "README.md"
 PROGRAM: Final = "webhook-router"
@@ -54,6 +56,7 @@ class World:
     """What the commands meet, and how the names of the pages are said in it."""
 
     shell: Shell
+    api: str
     customer: str
     platform: Platform
 
@@ -65,19 +68,23 @@ class World:
             "dlv_[0-9a-f]{32}": lambda: self.newest("deliveries", webhook_id="wh_crm", status="delivered"),
             "dl_[0-9a-f]{24}": lambda: self.newest("dead_letters"),
             "rpl_[a-z0-9]+": lambda: self.newest("replays"),
+            "c-[0-9a-f]{16}": lambda: str(self.document("events", type="call")["call_id"]),
             "4fQ0xZ9a": lambda: self.newest("tokens"),
             "/etc/webhook-router/router.toml": lambda: str(ROOT / "config" / "router.toml"),
             "[0-9-]{10}T14:00": lambda: f"{now - timedelta(hours=2):%Y-%m-%dT%H:%M}",
-            "[0-9-]{10}T16:00": lambda: f"{now:%Y-%m-%dT%H:%M:%S}",
+            "[0-9-]{10}T16:00(:00)?": lambda: f"{now:%Y-%m-%dT%H:%M:%S}",
         }
         for pattern, meant in made_up.items():
             if re.search(pattern, word):
-                return re.sub(pattern, meant(), word)
+                word = re.sub(pattern, meant(), word)
         return word
 
     def newest(self, collection: str, **conditions: str) -> str:
+        return str(self.document(collection, **conditions)["_id"])
+
+    def document(self, collection: str, **conditions: str) -> dict[str, Any]:
         (found,) = self.platform.database[collection].find(conditions).sort("created_at", -1).limit(1)
-        return str(found["_id"])
+        return found
 
     def run(self, line: Line) -> subprocess.CompletedProcess[str]:
         """What comes of it; where a person would be asked, the answer is yes."""
@@ -103,7 +110,8 @@ async def world(
         (folder / "keys").chmod(0o600)
         async with RouterProcess(platform, folder, ROUTER_SECRETS__KEY_FILE=str(folder / "keys")) as router:
             environment = router.environment() | {"ROUTER_LOG__LEVEL": "info"}
-            world = World(shell=shell_for(folder, **environment), customer=server.url, platform=platform)
+            shell = shell_for(folder, **environment)
+            world = World(shell=shell, api=router.api_url, customer=server.url, platform=platform)
             await follow_the_readme(world)
             await publish_more(world)
             yield world
@@ -176,6 +184,39 @@ def on_its_own_desk(world: World, page: Path, folder: Path) -> World:
         # As a start with this configuration would.
         assert replace(world.shell, environment=environment).run("topology", "apply").returncode == 0
     return replace(world, shell=replace(world.shell, directory=folder, environment=environment))
+
+
+CALLS = [
+    (line, words[1:])
+    for page in PAGES
+    for fence in fences(page)
+    for line in lines(fence)
+    for words in commands(line.typed)
+    if words[0] == "curl"
+]
+
+
+async def test_the_requests_of_the_pages_are_answered_as_they_say(world: World) -> None:
+    """What would be typed as curl, one after the other as a tour; a webhook of its own stands for that of the pages."""
+    webhook = world.platform.define_webhook("1042", to=world.customer, event_type="call")
+    async with aiohttp.ClientSession() as session:
+        for line, words in CALLS:
+            call = call_of([world.said(word) for word in words])
+            address, headers = call.address.replace("wh_crm", webhook), call.headers
+            body = call.body and call.body.replace("wh_crm", webhook)
+            if "Authorization" in headers:
+                headers["Authorization"] = f"Bearer {ADMIN_TOKEN}"
+            if re.fullmatch('"[0-9a-f]{32}"', headers.get("If-Match", "")):
+                async with session.get(world.api + address, headers=headers) as seen:
+                    headers["If-Match"] = seen.headers["ETag"]
+
+            async with session.request(call.method, world.api + address, headers=headers, data=body) as answer:
+                text = await answer.text()
+
+            (wanted,) = re.findall(r'"type":"urn:.*"status":(\d+)', line.output) or ["2.."]
+            assert re.fullmatch(wanted, str(answer.status)), f"{line}\n{answer.status} {text}"
+            if line.output.startswith("{") and "jq" not in line.typed:
+                assert list(json.loads(text)) == list(json.loads(line.output)), line
 
 
 def test_the_readme_is_followed(world: World) -> None:

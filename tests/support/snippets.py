@@ -19,6 +19,9 @@ PAGES: Final = sorted({
 _FENCE: Final = re.compile(r"(?ms)^(?P<indent> *)```(?P<language>[^\n`]*)\n(?P<text>.*?)^(?P=indent)```$")
 _SEPARATORS: Final = {"(", ")", ";", "|", "&", "&&", "||"}
 _REDIRECTS: Final = {">", ">>", "<"}
+_API: Final = re.compile(r"(?:\$API|http://127\.0\.0\.1:8080)(?=/)")
+_OPTIONS_OF_CURL: Final = {"-s": 0, "-H": 1, "-X": 1, "-d": 1, "-o": 1, "-D": 1}
+"""Those that the pages use, each with the number of its values."""
 _ASSIGNMENT: Final = re.compile(r"[A-Z_]+=")
 
 
@@ -45,6 +48,16 @@ class Line:
 
     def __str__(self) -> str:
         return f"{self.page.relative_to(ROOT)}: {self.typed[:60]}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """A request that a `curl` makes. `address` begins with the path."""
+
+    method: str
+    address: str
+    headers: dict[str, str]
+    body: str | None
 
 
 def fences(page: Path) -> Iterator[Fence]:
@@ -81,3 +94,24 @@ def commands(typed: str) -> Iterator[list[str]]:
             if words:
                 yield words
             words = []
+
+
+def call_of(words: list[str]) -> Call:
+    """What a `curl` with these words after its name asks of the API. Raises ValueError where it asks something else."""
+    options: dict[str, list[str]] = {"-H": [], "-X": [], "-d": []}
+    urls = []
+    rest = iter(words)
+    for word in rest:
+        if word.startswith("-") and word not in _OPTIONS_OF_CURL:
+            raise ValueError(f"curl {word}: tell this parser what it does")
+        if word in _OPTIONS_OF_CURL:
+            options.setdefault(word, []).extend(next(rest) for _ in range(_OPTIONS_OF_CURL[word]))
+        else:
+            urls.append(word)
+    (url,) = urls
+    if (ours := _API.match(url)) is None:
+        raise ValueError(f"no address of our API: {url}")
+    body = "".join(options["-d"]) or None
+    (method,) = options["-X"] or ["POST" if body else "GET"]
+    headers = dict(header.split(": ", 1) for header in options["-H"])
+    return Call(method=method, address=url[ours.end() :], headers=headers, body=body)

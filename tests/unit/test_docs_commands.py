@@ -15,17 +15,13 @@ import pytest
 
 from router.cli.app import cli
 from router.web.api.openapi import openapi_document
-from tests.support.snippets import PAGES, ROOT, Line, commands, fences, lines
+from tests.support.snippets import PAGES, ROOT, Line, call_of, commands, fences, lines
 
 LINES = [
     line for page in PAGES for fence in fences(page) if fence.language in {"console", "sh"} for line in lines(fence)
 ]
 INLINE: Final = re.compile(r"`((?:curl|journalctl|make|promtool|rabbitmqctl|systemctl) [^`\n]+)`")
 OPENAPI: Final[dict[str, Any]] = json.loads(json.dumps(openapi_document()))
-API: Final = re.compile(r"^(?:\$API|http://127\.0\.0\.1:8080)(?=/)")
-OPTIONS_OF_CURL: Final = {"-s": 0, "-H": 1, "-X": 1, "-d": 1, "-o": 1, "-D": 1}
-"""Those that the pages use, each with the number of its values."""
-
 PARSED_ONLY: Final[Mapping[str, str]] = {
     ".": "changes the shell that it is typed in",
     "apt": "installs packages of the system",
@@ -107,28 +103,17 @@ def operation_of(method: str, path: str) -> Mapping[str, Any]:
 
 def check_curl(words: Sequence[str], line: Line) -> None:
     """The route exists with this method and these parameters; schemas take the body, and the answer that is shown."""
-    options: dict[str, list[str]] = {}
-    urls = []
-    rest = iter(words)
-    for word in rest:
-        assert word in OPTIONS_OF_CURL or not word.startswith("-"), word
-        if word in OPTIONS_OF_CURL:
-            options.setdefault(word, []).extend(next(rest) for _ in range(OPTIONS_OF_CURL[word]))
-        else:
-            urls.append(word)
-    (url,) = urls
-    assert API.match(url), url
-    address = urlsplit(API.sub("", url))
-    (method,) = options.get("-X", ["POST" if "-d" in options else "GET"])
+    call = call_of(list(words))
+    address = urlsplit(call.address)
 
-    operation = operation_of(method, address.path)
+    operation = operation_of(call.method, address.path)
 
     known = {parameter["name"] for parameter in operation.get("parameters", []) if parameter["in"] == "query"}
     for name, _ in parse_qsl(address.query, keep_blank_values=True):
         assert name in known or f'"field":"{name}"' in line.output, f"{name} is no parameter, and the page shows no 400"
-    for body in options.get("-d", []):
+    if call.body is not None:
         content = operation["requestBody"]["content"]["application/json"]
-        assert problems(content["schema"], json.loads(body)) == []
+        assert problems(content["schema"], json.loads(call.body)) == []
     is_whole = re.search(r"\| *(?!jq \.)", line.typed) is None
     if is_whole and line.output.startswith("{"):
         check_answer(operation, json.loads(line.output))
