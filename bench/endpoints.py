@@ -55,5 +55,7 @@ def number_of(endpoint: int) -> str:
 
 
 def chosen(spread: str) -> list[int]:
-    """The endpoints that get events, in turn: `all`, or the `healthy` ones."""
+    """The endpoints that get events, in turn: `all`, the `healthy` ones, or the first so many."""
+    if spread.isdecimal():
+        return list(range(int(spread)))
     return [each for each in range(COUNT) if spread == "all" or kind_of(each) is Kind.HEALTHY]

@@ -1,4 +1,4 @@
-"""The processes that are measured and those around them, and what the kernel says of a process. Touches processes."""
+"""The processes that are measured and those around them. Touches processes."""
 
 from __future__ import annotations
 
@@ -8,21 +8,27 @@ import json
 import os
 import sys
 import tempfile
+import time
 import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
+import aio_pika
+import psutil
 from pymongo import AsyncMongoClient
 
 from router.adapters.embedded.processes import free_ports
+from router.adapters.embedded.store import EmbeddedStore
 
-TICKS = os.sysconf("SC_CLK_TCK")
 PATIENCE_SECONDS = 120
 LOG = Path(tempfile.gettempdir()) / "router-bench.log"
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+BRIDGE_PYTHON = Path(__file__).parents[1] / ".venv-bridge" / "bin" / "python"
+BRIDGE_LOG = Path(tempfile.gettempdir()) / "bridge-bench.log"
 
 
 def say(text: str) -> None:
@@ -38,13 +44,15 @@ def get_json(port: int, path: str) -> dict[str, Any]:
 
 @dataclass
 class Bench:
-    """The servers and the options of one run."""
+    """The servers and the options of one run. `store_folder` is where the store keeps its files."""
 
     amqp_url: str
-    mongo_url: str
     receiver_port: int
     options: argparse.Namespace
     figures: dict[str, Any]
+    mongo_url: str = ""
+    store_pid: int = 0
+    store_folder: Path = Path()
 
     @property
     def target(self) -> str:
@@ -54,17 +62,37 @@ class Bench:
         return get_json(self.receiver_port, path)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Router:
+    """A router that is ready, the port of its API, and how long its start took."""
+
+    pid: int
+    port: int
+    ready_seconds: float
+
+    def metric(self, name: str) -> float:
+        """A metric, with its labels as they are printed; 0 while it was never counted."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=10) as answer:
+            lines = answer.read().decode().splitlines()
+        found = (float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"webhook_router_{name} "))
+        return next(found, 0.0)
+
+
 # --- processes -------------------------------------------------------------------------------------
 
 
 @asynccontextmanager
 async def process(
-    *arguments: str, ready: Callable[[], Awaitable[bool]] | None = None, log: Path | None = None, **environment: str
+    *arguments: str,
+    ready: Callable[[], Awaitable[bool]] | None = None,
+    log: Path | None = None,
+    python: Path | str = sys.executable,
+    **environment: str,
 ) -> AsyncIterator[int]:
     """A Python child that is ready, by its first line or by `ready`, with its stderr in `log`; yields its pid."""
     with log.open("wb") if log else nullcontext() as stderr:
         child = await asyncio.create_subprocess_exec(
-            sys.executable,
+            python,
             *arguments,
             stdout=asyncio.subprocess.PIPE,
             stderr=stderr,
@@ -76,7 +104,7 @@ async def process(
             while not (await ready() if ready else await child.stdout.readline()):
                 if child.returncode is not None or ready is None:
                     raise SystemExit(f"{' '.join(arguments)} did not start" + (f"; its log is {log}" if log else ""))
-                await asyncio.sleep(0.1)
+                await asyncio.sleep(0.05)
         yield child.pid
     finally:
         if child.returncode is None:
@@ -85,7 +113,32 @@ async def process(
 
 
 @asynccontextmanager
-async def router(bench: Bench, database: str) -> AsyncIterator[int]:
+async def fresh_store(bench: Bench) -> AsyncIterator[Bench]:
+    """`bench` with an empty store: what others left behind would slow the embedded one down."""
+    with tempfile.TemporaryDirectory() as folder:
+        store = await EmbeddedStore.open(Path(folder))
+        try:
+            server = next(
+                each for each in psutil.Process().children() if any(folder in word for word in each.cmdline())
+            )
+            yield replace(bench, mongo_url=store.url, store_pid=server.pid, store_folder=Path(folder))
+        finally:
+            await store.close()
+
+
+def on_fresh_store(measure: Callable[[Bench], Awaitable[None]]) -> Callable[[Bench], Awaitable[None]]:
+    """A measurement that gets a store of its own."""
+
+    @wraps(measure)
+    async def measured(bench: Bench) -> None:
+        async with fresh_store(bench) as fresh:
+            await measure(fresh)
+
+    return measured
+
+
+@asynccontextmanager
+async def router(bench: Bench, database: str, *arguments: str, **environment: str) -> AsyncIterator[Router]:
     """`webhook-router serve` on the bench's servers."""
     (port,) = free_ports(1)
 
@@ -96,7 +149,7 @@ async def router(bench: Bench, database: str) -> AsyncIterator[int]:
         except OSError:
             return False
 
-    environment = {
+    usual = {
         "ROUTER_AMQP__URL": bench.amqp_url,
         "ROUTER_MONGO__URL": bench.mongo_url,
         "ROUTER_MONGO__DATABASE": database,
@@ -107,8 +160,10 @@ async def router(bench: Bench, database: str) -> AsyncIterator[int]:
         **({"ROUTER_MONGO__DRIVER": bench.options.driver} if bench.options.driver else {}),
     }
     # The log goes to a file, as in production; it is part of what is measured.
-    async with process("-m", "router", "serve", ready=is_ready, log=LOG, **environment) as pid:
-        yield pid
+    began = time.monotonic()
+    command = ("-m", "router", "serve", *arguments)
+    async with process(*command, ready=is_ready, log=LOG, **usual, **environment) as pid:
+        yield Router(pid=pid, port=port, ready_seconds=round(time.monotonic() - began, 2))
 
 
 @asynccontextmanager
@@ -117,21 +172,32 @@ async def bare(bench: Bench) -> AsyncIterator[int]:
         yield pid
 
 
-async def publish(bench: Bench, exchange: str, count: int, rate: float, *spread: str) -> None:
-    """`count` events at `rate` per second (0: as fast as they are confirmed), `spread` as `bench.load` has it."""
+def has_bridge() -> bool:
+    return BRIDGE_PYTHON.exists()
+
+
+@asynccontextmanager
+async def bridge(bench: Bench) -> AsyncIterator[int]:
+    """The bare bridge, in its own environment. It declares its queue itself, and binds it to nothing."""
+    command = ("-m", "bench.bridge", bench.amqp_url, "bench.bridge", bench.target)
+    async with process(*command, python=BRIDGE_PYTHON, log=BRIDGE_LOG) as pid:
+        connection = await aio_pika.connect(bench.amqp_url)
+        channel = await connection.channel()
+        exchange = await channel.declare_exchange("bench.bridge", aio_pika.ExchangeType.TOPIC, durable=True)
+        await (await channel.get_queue("bench.bridge")).bind(exchange, "#")
+        await connection.close()
+        yield pid
+
+
+async def publish(bench: Bench, exchange: str, count: int, rate: float = 0, *, spread: str = "", size: int = 0) -> None:
+    """`count` events at `rate` per second (0: as fast as they are confirmed); `spread` and `size` as `bench.load` has
+    them."""
     load = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "bench.load", bench.amqp_url, exchange, str(count), str(rate), *spread
+        *(sys.executable, "-m", "bench.load", bench.amqp_url, exchange, str(count), str(rate)),
+        *("--spread", spread, "--size", str(size)),
     )
     if await load.wait() != 0:
         raise SystemExit("the load could not be published")
-
-
-# --- what the kernel says ----------------------------------------------------------------------------
-
-
-def cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
 
 
 # --- definitions -----------------------------------------------------------------------------------

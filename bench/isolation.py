@@ -8,19 +8,16 @@ answer after 9 s and 10 % that reset the connection.
 from __future__ import annotations
 
 import asyncio
-import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 from bench import endpoints
 from bench.endpoints import Kind
-from bench.harness import Bench, cpu_seconds, define, get_json, process, publish, router, say, webhook
-from bench.samples import Sample, after, mib_per_minute, take_sample
+from bench.harness import Bench, define, fresh_store, get_json, process, publish, router, say, webhook
+from bench.samples import Sample, after, cpu_seconds, mib_per_minute, take_sample
 from router.adapters.embedded.processes import free_ports
-from router.adapters.embedded.store import EmbeddedStore
 
 RATE = 200
 SECONDS = 120
@@ -70,13 +67,8 @@ async def isolation(bench: Bench) -> None:
 
 
 async def _on_fresh_store(bench: Bench, run: Run, seconds: float) -> dict[str, Any]:
-    """What one run leaves behind slows the embedded store down for the next."""
-    with tempfile.TemporaryDirectory() as folder:
-        store = await EmbeddedStore.open(Path(folder))
-        try:
-            return await _measure(replace(bench, mongo_url=store.url), run, seconds)
-        finally:
-            await store.close()
+    async with fresh_store(bench) as fresh:
+        return await _measure(fresh, run, seconds)
 
 
 async def _measure(bench: Bench, run: Run, seconds: float) -> dict[str, Any]:
@@ -85,11 +77,12 @@ async def _measure(bench: Bench, run: Run, seconds: float) -> dict[str, Any]:
     await _prepare(bench, database, port)
     count = int(run.rate * (seconds + WARM_UP_SECONDS))
     customers = ("-m", "bench.customers", str(port), str(control_port), run.customers)
-    async with process(*customers) as customers_pid, router(bench, database) as pid:
+    async with process(*customers) as customers_pid, router(bench, database) as ours:
+        pid = ours.pid
         samples: list[Sample] = []
         sampling = asyncio.create_task(_sample(pid, samples), name="samples")
         cpu, customers_cpu, began = cpu_seconds(pid), cpu_seconds(customers_pid), time.monotonic()
-        await publish(bench, "cdr", count, run.rate, run.spread)
+        await publish(bench, "cdr", count, run.rate, spread=run.spread)
         elapsed = time.monotonic() - began
         cpu, customers_cpu = cpu_seconds(pid) - cpu, cpu_seconds(customers_pid) - customers_cpu
         sampling.cancel()

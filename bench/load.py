@@ -1,12 +1,13 @@
 """Publishes events with confirms: a number as fast as they are confirmed, or at a steady rate.
 
-For one account and number, or spread evenly over the endpoints of the isolation measurement (`all`, `healthy`).
+For one account and number, or spread evenly over the endpoints of the isolation measurement: `all`, `healthy`, or so
+many of them. Touches the broker.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
-import sys
 import time
 
 import aio_pika
@@ -29,20 +30,28 @@ _BODY = (
 IN_FLIGHT = 200
 
 
-async def main(amqp_url: str, exchange_name: str, count: int, rate: float, spread: str | None = None) -> None:
-    targets = (
-        [(account_of(each), number_of(each)) for each in chosen(spread)] if spread else [("bench", "+33199001234")]
-    )
-    connection = await aio_pika.connect(amqp_url)
+def body_of(identity: str, account: str, call: int, tracking_number: str, size: int) -> bytes:
+    """An event of about 800 bytes; of `size` bytes where that is more."""
+    body = _BODY % (identity, account, call, tracking_number, time.monotonic_ns())
+    room = size - len(body) - len(',"notes":""')
+    notes = f',"notes":"{"x" * room}"' if room > 0 else ""
+    return (body[:-2] + notes + body[-2:]).encode()
+
+
+async def main(given: argparse.Namespace) -> None:
+    targets = [("bench", "+33199001234")]
+    if given.spread:
+        targets = [(account_of(each), number_of(each)) for each in chosen(given.spread)]
+    connection = await aio_pika.connect(given.amqp_url)
     channel = await connection.channel()
-    exchange = await channel.get_exchange(exchange_name, ensure=False)
+    exchange = await channel.get_exchange(given.exchange, ensure=False)
     room = asyncio.Semaphore(IN_FLIGHT)
     run = time.monotonic_ns()
 
     async def publish(number: int) -> None:
         account, tracking_number = targets[number % len(targets)]
         identity = f"evt_{run}_{number}"
-        body = (_BODY % (identity, account, number, tracking_number, time.monotonic_ns())).encode()
+        body = body_of(identity, account, number, tracking_number, given.size)
         try:
             await exchange.publish(
                 aio_pika.Message(body, content_type="application/json", delivery_mode=2), "cdr.created.bench"
@@ -52,13 +61,20 @@ async def main(amqp_url: str, exchange_name: str, count: int, rate: float, sprea
 
     began = time.monotonic()
     async with asyncio.TaskGroup() as group:
-        for number in range(count):
-            if rate:
-                await asyncio.sleep(max(0.0, began + number / rate - time.monotonic()))
+        for number in range(given.count):
+            if given.rate:
+                await asyncio.sleep(max(0.0, began + number / given.rate - time.monotonic()))
             await room.acquire()
             group.create_task(publish(number))
     await connection.close()
 
 
 if __name__ == "__main__":
-    uvloop.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3]), float(sys.argv[4]), *sys.argv[5:]))
+    parser = argparse.ArgumentParser()
+    parser.add_argument("amqp_url")
+    parser.add_argument("exchange")
+    parser.add_argument("count", type=int)
+    parser.add_argument("rate", type=float)
+    parser.add_argument("--spread", default="")
+    parser.add_argument("--size", type=int, default=0)
+    uvloop.run(main(parser.parse_args()))

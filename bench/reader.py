@@ -15,7 +15,8 @@ from urllib.parse import urlencode
 
 from pymongo import AsyncMongoClient
 
-from bench.harness import LOG, Bench, cpu_seconds, process, say
+from bench.harness import LOG, Bench, on_fresh_store, process, say
+from bench.samples import cpu_seconds
 from router.adapters.embedded.processes import free_ports
 
 DATABASE: Final = "bench_reader"
@@ -45,6 +46,7 @@ def pages(number: int) -> dict[str, str]:
     }
 
 
+@on_fresh_store
 async def reader(bench: Bench) -> None:
     """CPU and time of each page of the console, on a log of many deliveries."""
     (port,) = free_ports(1)

@@ -1,4 +1,6 @@
-"""Memory and descriptors of a process over time, and whether they grow. Touches /proc."""
+"""Memory and descriptors of a process over time, and whether they grow; CPU and memory of a family of processes.
+Touches /proc.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 PAGE = os.sysconf("SC_PAGE_SIZE")
+TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +28,26 @@ class Sample:
 def resident_mib(pid: int) -> float:
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * PAGE / 2**20
+
+
+def family(pid: int) -> list[int]:
+    """A process and all that descend from it."""
+    return [pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))]
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of a process and of all that descend from it."""
+    return sum(_own_cpu_seconds(each) for each in family(pid))
+
+
+def _own_cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS
+
+
+def family_mib(pid: int) -> float:
+    """Resident memory of a process and of all that descend from it; what they share is counted once for each."""
+    return sum(resident_mib(each) for each in family(pid))
 
 
 def take_sample(pid: int) -> Sample | None:
