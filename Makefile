@@ -59,6 +59,7 @@ format: setup ## let ruff format and fix what it can
 
 bench: setup ## measure this machine; make bench ARGS="--help"
 	@scripts/ensure-broker
+	@$(MAKE) .venv-bridge/.installed || echo "bench: goes on without the bare bridge" >&2
 	@exec $(BIN)/python -m bench $(ARGS)
 
 soak: setup ## load with random faults, nothing may be lost; make soak MINUTES=60 SEED=7
@@ -84,6 +85,7 @@ docs: .venv-docs/.installed ## the documentation as a site: dist/site; make docs
 
 # An environment of its own for each: they are no part of what is developed with.
 .venv-%/.installed: requirements/%.txt
+	@echo "installing $< into .venv-$*" >&2
 	@$(PYTHON) -m venv --clear .venv-$*
 	@.venv-$*/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@
@@ -93,11 +95,12 @@ lock: setup ## resolve requirements/*.txt again; make lock ARGS=--upgrade
 	@$(COMPILE) pyproject.toml -c requirements/base.txt --extra otel -o requirements/otel.txt
 	@$(COMPILE) pyproject.toml -c requirements/otel.txt --extra embedded --extra otel --extra dev -o requirements/dev.txt
 	@$(COMPILE) pyproject.toml -c requirements/base.txt --extra fuzz -o requirements/fuzz.txt
+	@echo 'mq-bridge==1.2.0' | $(COMPILE) - -c requirements/base.txt -o requirements/bridge.txt
 	@echo 'cyclonedx-bom>=7' | $(COMPILE) - -c requirements/base.txt -o requirements/sbom.txt
 	@echo 'mkdocs-material>=9.8.2,<10' | $(COMPILE) - -c requirements/dev.txt -o requirements/docs.txt
 	@echo hatchling | $(COMPILE) - -c requirements/dev.txt -o requirements/build.txt
 	@git diff --stat -- requirements
 
 clean: ## remove .venv, caches and .run
-	@rm -rf .venv .venv-docs .venv-fuzz .venv-sbom .run .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist build
+	@rm -rf .venv .venv-* .run .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist build
 	@find router tests bench -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true

@@ -16,8 +16,9 @@ import json
 import os
 import platform
 import resource
+import sys
 import tempfile
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,7 @@ VHOST = "bench"
 
 
 async def main() -> None:
-    options = read_options()
+    options = read_options(sys.argv[1:])
     allow_descriptors()
     (port,) = free_ports(1)
     with tempfile.TemporaryDirectory() as folder:
@@ -89,7 +90,7 @@ async def main() -> None:
     print(json.dumps(bench.figures, indent=2) if options.json else report(bench.figures))
 
 
-def read_options() -> argparse.Namespace:
+def read_options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="make bench", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
@@ -105,9 +106,9 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--driver", choices=("motor", "pymongo"), help="MongoDB driver of the router")
     parser.add_argument("--quick", action="store_true", help="everything small: says nothing about speed")
     parser.add_argument("--json", action="store_true", help="the figures as JSON on stdout")
-    if parser.parse_known_args()[0].quick:
+    if parser.parse_args(arguments).quick:
         parser.set_defaults(**QUICK)
-    return parser.parse_args()
+    return parser.parse_args(arguments)
 
 
 def with_quorum_queues(node: RabbitNode) -> str:

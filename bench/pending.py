@@ -88,7 +88,7 @@ def pending_report(part: Figures) -> list[str]:
     claim = (
         *((f"p{percent} ms", f"p{percent}_ms", 1) for percent in (50, 95)),
         *(("ms CPU", "cpu_ms", 1), ("of the store", "store_cpu_ms", 1), ("commands", "commands", 0)),
-        *(("keys examined", "keys_examined", 0), ("documents", "documents_examined", 0), ("plan", "plan", 0)),
+        *(("keys", "keys_examined", 0), ("documents examined", "documents_examined", 0), ("found by", "plan", 0)),
     )
     beside = (
         *(("MiB", "resident_mib", 1), ("idle % of a core", "idle_percent", 2), ("ready after s", "ready_seconds", 1)),
@@ -97,7 +97,7 @@ def pending_report(part: Figures) -> list[str]:
         ("MiB of files", "store_mib", 0),
     )
     few, most = part["1000"], list(part.values())[-1]
-    what = f"{list(part)[-1]} / 1,000"
+    what = f"{int(list(part)[-1]):,} / 1,000"
     claims = {f"{int(count):,} wait": _claim_row(at["claim"]) for count, at in part.items()}
     claims[what] = ratios(most["claim"], few["claim"], "p50_ms", "p95_ms", "cpu_ms", "store_cpu_ms")
     live = {f"{int(count):,} wait": at for count, at in part.items()}
@@ -106,4 +106,4 @@ def pending_report(part: Figures) -> list[str]:
 
 
 def _claim_row(claim: dict[str, Any]) -> dict[str, Any]:
-    return claim | {"commands": sum(claim["commands"].values()), "plan": " < ".join(claim["stages"])}
+    return claim | {"commands": sum(claim["commands"].values()), "plan": claim["stages"][-1]}

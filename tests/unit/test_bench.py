@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import json
+import os
 from collections import Counter, defaultdict
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
 from bench import endpoints
+from bench.__main__ import MEASUREMENTS, QUICK, read_options, report
+from bench.claims import stages
 from bench.endpoints import Kind
 from bench.isolation import RATE, expected_receipts, isolation_report, memory, p95_ratio, percentiles, runs
-from bench.samples import Sample, after, mib_per_minute
+from bench.load import body_of
+from bench.memory import growth
+from bench.samples import Sample, after, cpu_seconds, family, family_mib, mib_per_minute, resident_mib
+from bench.seeds import made
+from bench.tables import ratios, table
+from router.adapters.mongo.documents import read_claim, read_delivery
+from router.domain.delivery import DeliveryStatus
 
 
 def samples(*mib: float, descriptors: int = 40) -> list[Sample]:
@@ -75,3 +87,125 @@ def test_report_says_what_is_unknown() -> None:
     assert "p95       – ms" in report[1]
     assert "first minute: p50     7.0 ms" in report[2]
     assert "90.0 to 90.0 MiB, – MiB per minute" in report[3]
+
+
+# --- growth ----------------------------------------------------------------------------------------
+
+
+COSTS = {"events_per_second": 400.0, "cpu_us_per_delivery": 300.0, "store_cpu_us_per_delivery": 2_000.0}
+LATENCIES = {"p50_ms": 1.0, "p95_ms": 2.0, "p99_ms": 3.0}
+CLAIM = {
+    "claimed": 50, "p50_ms": 8.0, "p95_ms": 9.0, "cpu_ms": 4.0, "store_cpu_ms": 5.0,
+    "commands": {"find": 3, "update": 1}, "stages": ["LIMIT", "FETCH", "IXSCAN"],
+    "keys_examined": 100, "documents_examined": 100,
+}  # fmt: skip
+WAITING = {
+    **COSTS, "claim": CLAIM, "resident_mib": 88.0, "idle_percent": 0.0, "ready_seconds": 1.2,
+    "store_mib": 0.0, "p95_ms": 9.0,
+}  # fmt: skip
+DRAINED = {**COSTS, "seconds": 10.0, "most_mib": 100.0}
+FIGURES: dict[str, Any] = {
+    "throughput": {"bare": COSTS, "router": COSTS, "cpu_ratio": 1.94, "bridge_cpu_ratio": None},
+    "latency": {"200": {"bare": LATENCIES | COSTS, "router": LATENCIES | COSTS | {"p95_ms": 9.0}}},
+    "workers": {count: {**COSTS, "p95_ms": 9.0, "resident_mib": mib} for count, mib in (("1", 90.0), ("2", 270.0))},
+    "backlog": {"events": 20_000, "drained": {"bare": DRAINED, "router": DRAINED | {"seconds": 80.0}}},
+    "pending": {"0": WAITING, "1000": WAITING, "100000": WAITING | {"claim": CLAIM | {"p50_ms": 8.4}}},
+    "definitions": {
+        "webhooks": {"100000": {"cpu_us_per_delivery": 260.0, "ready_seconds": 9.0, "resident_mib": 200.0}},
+        "spread_percent": 7.7,
+    },
+    "fan-out": {
+        "1": {**COSTS, "deliveries_per_second": 400.0, "cpu_us_per_event": 300.0},
+        "50": {**COSTS, "cpu_us_per_delivery": 150.0, "deliveries_per_second": 600.0, "cpu_us_per_event": 7_500.0},
+    },
+    "body": {
+        size: {name: {**COSTS, "mb_per_second": 4.0, "p95_ms": 5.0} for name in ("bare", "router")}
+        for size in ("1024", "102400")
+    },
+    "idle": {"resident_mib": 88.0, "cpu_percent": 0.3},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "row"),
+    [
+        ("throughput", "router / bare × 1.94"),
+        ("latency", "200/s router 1.0 9.0 3.0 × 4.50 300"),
+        ("workers", "2 / 1 × 1.00 × 1.00 × 1.00 × 1.00 × 3.00"),
+        ("backlog", "router / bare × 8.00 × 1.00 × 1.00"),
+        ("pending", "100,000 wait 8.4 9.0 4.0 5.0 4 100 100 IXSCAN"),
+        ("pending", "100,000 / 1,000 × 1.05 × 1.00 × 1.00 × 1.00"),
+        ("definitions", "100,000 of others 260 9.0 200.0"),
+        ("fan-out", "50 webhooks 400.0 150 2,000 600 7,500 × 0.50"),
+        ("body", "100 / 1 KiB router × 1.00 × 1.00 × 1.00"),
+        ("idle", "router 88.0 0.30"),
+    ],
+)
+def test_report_has_a_row_for_each_figure(name: str, row: str) -> None:
+    lines = [" ".join(line.split()) for line in report({"machine": "2 cores", name: FIGURES[name]}).splitlines()]
+    assert row in lines
+
+
+def test_what_was_not_measured_is_not_in_the_report() -> None:
+    assert report({"machine": "2 cores"}).splitlines() == ["machine      2 cores"]
+
+
+def test_columns_are_aligned_and_blank_where_there_is_no_figure() -> None:
+    columns = (("events/s", "events", 0), ("ms", "ms", 1))
+    assert table("load", columns, {"bare": {"events": 4_000.4, "ms": 0.25}, "router": {"ms": None}, "none": {}}) == [
+        "load                     events/s    ms",
+        "  bare                      4,000   0.2",
+        "  router                              –",
+        "  none",
+    ]
+
+
+def test_ratio_of_what_is_too_small_to_measure_is_unknown() -> None:
+    assert ratios({"a": 3.0, "b": 1.0}, {"a": 2.0, "b": 0.0}, "a", "b") == {"a": "× 1.50", "b": "–"}
+
+
+@pytest.mark.parametrize(("size", "length"), [(0, 880), (1_024, 1_024), (102_400, 102_400)])
+def test_a_body_has_the_size_that_was_asked_for(size: int, length: int) -> None:
+    body = body_of("evt_1", "bench", 1, "+33199001234", size)
+    assert json.loads(body)["data"]["legs"]
+    assert abs(len(body) - length) < (60 if size == 0 else 1)
+
+
+def test_memory_per_delivery_leaves_out_what_was_free_before() -> None:
+    published = [0, 1_000, 2_000, 3_000, 4_000, 5_000, 6_000, 7_000, 8_000]
+    mib = [100.0, 100.0, 102.0, 104.0, 106.0, 106.5, 106.5, 106.5, 106.5]
+    steps = [
+        {"published": count, "held": min(count, 4_096), "resident_mib": each}
+        for count, each in zip(published, mib, strict=True)
+    ]
+    assert growth(steps) == {"kib_per_held": 2.05, "kib_per_stored": 0}
+
+
+def test_a_seeded_delivery_is_one_that_the_router_reads() -> None:
+    due_at = datetime.now(UTC) + timedelta(hours=3)
+    event, document = made("later-7", 7, due_at)
+    delivery = read_delivery(document)
+    assert (delivery.status, delivery.attempt_count, delivery.next_attempt_at) == (DeliveryStatus.PENDING, 1, due_at)
+    claim = read_claim(document, event)
+    assert (claim.fence, claim.event_key, claim.payload) == (1, event["_id"], event["payload"])
+
+
+def test_the_stages_of_a_plan_are_named_from_the_outermost_in() -> None:
+    plan = {"stage": "LIMIT", "inputStage": {"stage": "FETCH", "inputStage": {"stage": "IXSCAN"}}}
+    assert stages(plan) == ["LIMIT", "FETCH", "IXSCAN"]
+    assert stages(None) == []
+
+
+def test_a_process_counts_with_its_children() -> None:
+    assert family(os.getpid())[0] == os.getpid()
+    assert cpu_seconds(os.getpid()) > 0
+    assert family_mib(os.getpid()) >= resident_mib(os.getpid()) * 0.9
+
+
+def test_quick_is_small_unless_told_otherwise() -> None:
+    options = read_options(["--quick", "--events", "40", "--only", "body"])
+    assert (options.events, options.rounds, options.only) == (40, QUICK["rounds"], ["body"])
+
+
+def test_each_measurement_says_what_it_measures() -> None:
+    assert all((measure.__doc__ or "").endswith(".") for measure, _ in MEASUREMENTS.values())

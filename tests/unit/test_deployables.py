@@ -275,7 +275,10 @@ def test_the_policy_suits_old_and_new_brokers() -> None:
 # --------------------------------------------------------------------------------------------- lock
 
 
-@pytest.mark.parametrize("name", ["base.txt", "build.txt", "dev.txt", "docs.txt", "fuzz.txt", "otel.txt", "sbom.txt"])
+@pytest.mark.parametrize(
+    "name",
+    ["base.txt", "bridge.txt", "build.txt", "dev.txt", "docs.txt", "fuzz.txt", "otel.txt", "sbom.txt"],
+)
 def test_the_lock_has_hashes_and_no_hosts(name: str) -> None:
     lock = (ROOT / "requirements" / name).read_text()
     assert not re.search(r"https?:|file:|--(extra-)?index-url|--find-links", lock)
