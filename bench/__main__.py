@@ -37,6 +37,7 @@ from bench.growth import (
 from bench.harness import Bench, process, say
 from bench.isolation import isolation, isolation_report
 from bench.memory import memory, memory_report
+from bench.page import command_of, filled
 from bench.pending import pending, pending_report
 from bench.reader import reader, reader_report
 from router.adapters.embedded.broker import RabbitNode
@@ -87,6 +88,8 @@ async def main() -> None:
                     await measure(bench)
         finally:
             node.stop()
+    if options.write:
+        write(options.write, bench.figures)
     print(json.dumps(bench.figures, indent=2) if options.json else report(bench.figures))
 
 
@@ -105,6 +108,7 @@ def read_options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--visits", type=int, default=40, help="visits of each page of reader (40)")
     parser.add_argument("--driver", choices=("motor", "pymongo"), help="MongoDB driver of the router")
     parser.add_argument("--quick", action="store_true", help="everything small: says nothing about speed")
+    parser.add_argument("--write", type=Path, metavar="PAGE", help="put the tables into PAGE: docs/performance.md")
     parser.add_argument("--json", action="store_true", help="the figures as JSON on stdout")
     if parser.parse_args(arguments).quick:
         parser.set_defaults(**QUICK)
@@ -128,12 +132,18 @@ def _machine() -> str:
     return f"{os.cpu_count()} cores, {platform.machine()}, Python {platform.python_version()}"
 
 
+def tables_of(figures: dict[str, Any]) -> dict[str, list[str]]:
+    return {name: lines_of(figures[name]) for name, (_, lines_of) in MEASUREMENTS.items() if name in figures}
+
+
 def report(figures: dict[str, Any]) -> str:
-    lines = [f"machine      {figures['machine']}"]
-    for name, (_, lines_of) in MEASUREMENTS.items():
-        if part := figures.get(name):
-            lines += lines_of(part)
+    lines = [f"machine: {figures['machine']}", *(line for table in tables_of(figures).values() for line in table)]
     return "\n".join(lines)
+
+
+def write(page: Path, figures: dict[str, Any]) -> None:
+    text = filled(page.read_text(), tables_of(figures), command=command_of(sys.argv[1:]), machine=figures["machine"])
+    page.write_text(text)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from bench.endpoints import Kind
 from bench.isolation import RATE, expected_receipts, isolation_report, memory, p95_ratio, percentiles, runs
 from bench.load import body_of
 from bench.memory import growth
+from bench.page import command_of, filled
 from bench.samples import Sample, after, cpu_seconds, family, family_mib, mib_per_minute, resident_mib
 from bench.seeds import made
 from bench.tables import ratios, table
@@ -146,8 +147,29 @@ def test_report_has_a_row_for_each_figure(name: str, row: str) -> None:
     assert row in lines
 
 
+def test_a_table_takes_the_place_of_the_one_before_on_the_page() -> None:
+    page = "# Speed\n\n<!-- bench:idle -->\nold\n<!-- /bench -->\n\nEnd.\n<!-- bench:body -->\nkept\n<!-- /bench -->\n"
+    written = filled(page, {"idle": [r"  row \1"], "reader": ["none"]}, command="make bench", machine="2 cores")
+    block = "<!-- bench:idle -->\n`make bench`, 2 cores:\n\n```text\n  row \\1\n```\n<!-- /bench -->"
+    assert written == page.replace("<!-- bench:idle -->\nold\n<!-- /bench -->", block)
+    assert filled(written, {"idle": [r"  row \1"]}, command="make bench", machine="2 cores") == written
+
+
+@pytest.mark.parametrize(
+    ("arguments", "command"),
+    [
+        ([], "make bench"),
+        (["--write", "docs/performance.md"], "make bench"),
+        (["--only", "body", "--write", "p.md", "--events", "9"], 'make bench ARGS="--only body --events 9"'),
+        (["--write=p.md", "--quick"], 'make bench ARGS="--quick"'),
+    ],
+)
+def test_the_page_tells_the_command_and_not_where_it_wrote(arguments: list[str], command: str) -> None:
+    assert command_of(arguments) == command
+
+
 def test_what_was_not_measured_is_not_in_the_report() -> None:
-    assert report({"machine": "2 cores"}).splitlines() == ["machine      2 cores"]
+    assert report({"machine": "2 cores"}).splitlines() == ["machine: 2 cores"]
 
 
 def test_columns_are_aligned_and_blank_where_there_is_no_figure() -> None:
