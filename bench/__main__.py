@@ -38,7 +38,7 @@ from bench.harness import Bench, process, say
 from bench.isolation import isolation, isolation_report
 from bench.memory import memory, memory_report
 from bench.page import command_of, filled
-from bench.pending import pending, pending_report
+from bench.pending import due, due_report, pending, pending_report
 from bench.reader import reader, reader_report
 from router.adapters.embedded.broker import RabbitNode
 from router.adapters.embedded.processes import free_ports
@@ -52,6 +52,7 @@ MEASUREMENTS: dict[str, tuple[Measure, Report]] = {
     "workers": (workers, workers_report),
     "backlog": (backlog, backlog_report),
     "pending": (pending, pending_report),
+    "due": (due, due_report),
     "memory": (memory, memory_report),
     "definitions": (definitions, definitions_report),
     "fan-out": (fan_out, fan_out_report),

@@ -23,7 +23,7 @@ from router.adapters.mongo.resilience import Persistent, StoreHealth
 from router.application.retries import MAX_CLAIMED_AT_ONCE
 from router.domain.delivery import Claim
 
-WARM_UP: Final = 5
+WARM_UP: Final = 2
 OWNER: Final = "worker-of-the-bench"
 
 

@@ -42,4 +42,4 @@ def ratio(one: float, other: float) -> float | None:
 
 
 def times(value: float | None) -> str:
-    return "–" if value is None else f"× {value:.2f}"
+    return "–" if value is None else f"× {value:.2f}" if value < 100 else f"× {value:,.0f}"

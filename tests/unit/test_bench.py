@@ -111,6 +111,7 @@ FIGURES: dict[str, Any] = {
     "workers": {count: {**COSTS, "p95_ms": 9.0, "resident_mib": mib} for count, mib in (("1", 90.0), ("2", 270.0))},
     "backlog": {"events": 20_000, "drained": {"bare": DRAINED, "router": DRAINED | {"seconds": 80.0}}},
     "pending": {"0": WAITING, "1000": WAITING, "100000": WAITING | {"claim": CLAIM | {"p50_ms": 8.4}}},
+    "due": {"100": CLAIM, "10000": CLAIM | {"p50_ms": 80.0, "documents_examined": 10_000}},
     "definitions": {
         "webhooks": {"100000": {"cpu_us_per_delivery": 260.0, "ready_seconds": 9.0, "resident_mib": 200.0}},
         "spread_percent": 7.7,
@@ -136,6 +137,7 @@ FIGURES: dict[str, Any] = {
         ("backlog", "router / bare × 8.00 × 1.00 × 1.00"),
         ("pending", "100,000 wait 8.4 9.0 4.0 5.0 4 100 100 IXSCAN"),
         ("pending", "100,000 / 1,000 × 1.05 × 1.00 × 1.00 × 1.00"),
+        ("due", "10,000 / 100 × 10.00 × 1.00 × 1.00 × 1.00"),
         ("definitions", "100,000 of others 260 9.0 200.0"),
         ("fan-out", "50 webhooks 400.0 150 2,000 600 7,500 × 0.50"),
         ("body", "100 / 1 KiB router × 1.00 × 1.00 × 1.00"),
@@ -184,6 +186,7 @@ def test_columns_are_aligned_and_blank_where_there_is_no_figure() -> None:
 
 def test_ratio_of_what_is_too_small_to_measure_is_unknown() -> None:
     assert ratios({"a": 3.0, "b": 1.0}, {"a": 2.0, "b": 0.0}, "a", "b") == {"a": "× 1.50", "b": "–"}
+    assert ratios({"a": 9_000.0}, {"a": 2.0}, "a") == {"a": "× 4,500"}
 
 
 @pytest.mark.parametrize(("size", "length"), [(0, 880), (1_024, 1_024), (102_400, 102_400)])
