@@ -80,7 +80,7 @@ async def _traffic(bench: Bench) -> dict[str, float]:
     async with router(bench, DATABASE) as ours:
         await asyncio.sleep(SETTLE_SECONDS)
         at_start = resident_mib(ours.pid)
-        share = await idle_percent(ours.pid)
+        share = await idle_percent(bench, ours.pid)
         await run_load(bench, ours.pid, "cdr", WARM_UP)
         rounds = [await run_load(bench, ours.pid, "cdr", bench.options.events) for _ in range(bench.options.rounds)]
         count = int(STEADY_RATE * (bench.options.seconds or SECONDS))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Any, Final
 
 from bench.load import body_of
@@ -25,13 +25,9 @@ async def seed(database: Any, kind: str, count: int, due_at: datetime, *, over: 
     """`count` events with a delivery each that failed once and is due at `due_at` or within `over` after it."""
     step = over / max(1, count)
     numbers = iter(range(count))
-    while batch := [made(f"{kind}-{number}", number, due_at + step * number) for number in _next(numbers)]:
+    while batch := [made(f"{kind}-{number}", number, due_at + step * number) for number in islice(numbers, BATCH)]:
         await database[EVENTS].insert_many([event for event, _ in batch], ordered=False)
         await database[DELIVERIES].insert_many([delivery for _, delivery in batch], ordered=False)
-
-
-def _next(numbers: Iterator[int]) -> list[int]:
-    return [number for number, _ in zip(numbers, range(BATCH), strict=False)]
 
 
 def account_of(number: int) -> str:
