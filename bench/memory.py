@@ -4,6 +4,8 @@ processes and sockets of loopback."""
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import time
 
 from bench import endpoints
@@ -48,6 +50,7 @@ async def memory(bench: Bench) -> None:
         async with router(bench, "bench_memory", **settings(step)) as ours:
             await run_load(bench, ours.pid, "cdr", min(WARM_UP, bench.options.events))
             steps = [await _step(bench, ours, number, step) for number in range(HELD_STEPS + STORE_STEPS + 1)]
+            os.kill(ours.pid, signal.SIGKILL)  # its shutdown would wait for the attempts
     finally:
         server.close()
     bench.figures["memory"] = {"steps": steps, **growth(steps)}
