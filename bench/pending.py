@@ -33,6 +33,14 @@ CLAIM_COLUMNS = (
     *(("ms CPU", "cpu_ms", 1), ("of the store", "store_cpu_ms", 1), ("commands", "commands", 0)),
     *(("keys", "keys_examined", 0), ("documents examined", "documents_examined", 0), ("found by", "plan", 0)),
 )
+IDLE_COLUMNS = (
+    *(("MiB", "resident_mib", 1), ("% of a core", "idle_percent", 2), ("ready after s", "ready_seconds", 1)),
+    ("MiB of the store's files", "store_mib", 0),
+)
+LIVE_COLUMNS = (
+    *(("events/s", "events_per_second", 0), ("µs CPU per delivery", "cpu_us_per_delivery", 0)),
+    *(("of the store", "store_cpu_us_per_delivery", 0), (f"p95 ms at {STEADY_RATE}/s", "p95_ms", 1)),
+)
 CLAIM_RATIOS = ("p50_ms", "p95_ms", "cpu_ms", "store_cpu_ms")
 
 
@@ -123,19 +131,21 @@ def due_report(part: Figures) -> list[str]:
 
 
 def pending_report(part: Figures) -> list[str]:
-    beside = (
-        *(("MiB", "resident_mib", 1), ("idle % of a core", "idle_percent", 2), ("ready after s", "ready_seconds", 1)),
-        *(("live events/s", "events_per_second", 0), ("µs CPU per delivery", "cpu_us_per_delivery", 0)),
-        *(("of the store", "store_cpu_us_per_delivery", 0), (f"p95 ms at {STEADY_RATE}/s", "p95_ms", 1)),
-        ("MiB of files", "store_mib", 0),
-    )
     few, most = part["1000"], list(part.values())[-1]
     what = f"{int(list(part)[-1]):,} / 1,000"
-    claims = {f"{int(count):,} wait": _claim_row(at["claim"]) for count, at in part.items()}
-    claims[what] = ratios(most["claim"], few["claim"], *CLAIM_RATIOS)
-    live = {f"{int(count):,} wait": at for count, at in part.items()}
-    live[what] = ratios(most, few, "resident_mib", "idle_percent", "cpu_us_per_delivery", "store_cpu_us_per_delivery")
-    return [*table(f"claim of {few['claim']['claimed']}", CLAIM_COLUMNS, claims), *table("beside them", beside, live)]
+    rows = {f"{int(count):,} wait": at for count, at in part.items()}
+    claims = {name: _claim_row(at["claim"]) for name, at in rows.items()}
+    return [
+        *table(
+            f"claim of {few['claim']['claimed']}",
+            CLAIM_COLUMNS,
+            {**claims, what: ratios(most["claim"], few["claim"], *CLAIM_RATIOS)},
+        ),
+        *table("idle beside them", IDLE_COLUMNS, {**rows, what: ratios(most, few, "resident_mib", "idle_percent")}),
+        *table(
+            "live beside them", LIVE_COLUMNS, {**rows, what: ratios(most, few, *(name for _, name, _ in LIVE_COLUMNS))}
+        ),
+    ]
 
 
 def _claim_row(claim: dict[str, Any]) -> dict[str, Any]:
