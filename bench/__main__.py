@@ -99,7 +99,7 @@ def read_options(arguments: Sequence[str]) -> argparse.Namespace:
         prog="make bench", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--only", choices=MEASUREMENTS, action="append", help="one measurement; may be repeated")
-    parser.add_argument("--events", type=int, default=5_000, help="events per round (5000)")
+    parser.add_argument("--events", type=int, default=2_000, help="events per round (2000)")
     parser.add_argument("--rounds", type=int, default=3, help="rounds, of which the median counts (3)")
     parser.add_argument("--seconds", type=float, help="seconds per rate (10), of each run of isolation (120)")
     parser.add_argument("--rate", type=int, help="events per second of isolation (200)")
