@@ -7,10 +7,8 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
-from typing import Any
 
 import psutil
-from pymongo import AsyncMongoClient
 
 from bench.harness import PATIENCE_SECONDS, Bench, bare, bridge, has_bridge, on_fresh_store, publish, router, say
 from bench.measure import Figures, prepare, receive
@@ -43,7 +41,6 @@ async def backlog(bench: Bench) -> None:
     for name, (start, exchange) in found.items():
         figures[name] = await _drain(bench, start, exchange, count)
         say(f"  {name:7} {figures[name]}")
-    figures["router"]["claimed_percent"] = round(await _claimed(bench) / count * 100, 1)
     bench.figures["backlog"] = {"events": count, "drained": figures}
 
 
@@ -75,15 +72,6 @@ async def _drain(bench: Bench, start: Start, exchange: str, count: int) -> dict[
     }
 
 
-async def _claimed(bench: Bench) -> int:
-    """Deliveries that found no place in memory when their event came, and were claimed from the store later."""
-    client: AsyncMongoClient[dict[str, Any]] = AsyncMongoClient(bench.mongo_url)
-    try:
-        return await client["bench_backlog"]["deliveries"].count_documents({"lease.fence": {"$gt": 1}})
-    finally:
-        await client.close()
-
-
 async def _sample(pid: int, found: list[float]) -> None:
     with suppress(OSError, psutil.NoSuchProcess):
         while True:
@@ -98,7 +86,6 @@ def backlog_report(part: Figures) -> list[str]:
         ("µs CPU per delivery", "cpu_us_per_delivery", 0),
         ("of the store", "store_cpu_us_per_delivery", 0),
         ("MiB at most", "most_mib", 1),
-        ("% claimed", "claimed_percent", 0),
     )
     drained = part["drained"]
     quotients = ratios(drained["router"], drained["bare"], "seconds", "events_per_second", "cpu_us_per_delivery")

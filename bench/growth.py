@@ -178,5 +178,5 @@ def body_report(part: Figures) -> list[str]:
         for name, at in each.items()
     }
     small, large = part.values()
-    rows |= {f"100 / 1 KiB {name}": ratios(large[name], small[name], *COST_NAMES) for name in small}
+    rows |= {f"100 / 1 KiB {name}": ratios(large[name], small[name], *COST_NAMES[:2]) for name in small}
     return table("body", columns, rows)

@@ -140,7 +140,7 @@ FIGURES: dict[str, Any] = {
         ("due", "10,000 / 100 × 10.00 × 1.00 × 1.00 × 1.00"),
         ("definitions", "100,000 of others 260 9.0 200.0"),
         ("fan-out", "50 webhooks 400.0 150 2,000 600 7,500 × 0.50"),
-        ("body", "100 / 1 KiB router × 1.00 × 1.00 × 1.00"),
+        ("body", "100 / 1 KiB router × 1.00 × 1.00"),
         ("idle", "router 88.0 0.30"),
     ],
 )
