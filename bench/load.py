@@ -31,7 +31,7 @@ IN_FLIGHT = 200
 
 
 def body_of(identity: str, account: str, call: int, tracking_number: str, size: int) -> bytes:
-    """An event of about 800 bytes; of `size` bytes where that is more."""
+    """An event of about 860 bytes; of `size` bytes where that is more."""
     body = _BODY % (identity, account, call, tracking_number, time.monotonic_ns())
     room = size - len(body) - len(',"notes":""')
     notes = f',"notes":"{"x" * room}"' if room > 0 else ""

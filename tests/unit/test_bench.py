@@ -189,7 +189,7 @@ def test_ratio_of_what_is_too_small_to_measure_is_unknown() -> None:
     assert ratios({"a": 9_000.0}, {"a": 2.0}, "a") == {"a": "× 4,500"}
 
 
-@pytest.mark.parametrize(("size", "length"), [(0, 880), (1_024, 1_024), (102_400, 102_400)])
+@pytest.mark.parametrize(("size", "length"), [(0, 860), (1_024, 1_024), (102_400, 102_400)])
 def test_a_body_has_the_size_that_was_asked_for(size: int, length: int) -> None:
     body = body_of("evt_1", "bench", 1, "+33199001234", size)
     assert json.loads(body)["data"]["legs"]
