@@ -149,12 +149,13 @@ class _Run:
         self._peaks = _Peaks()
         self._published = 0
         self._burst_until = 0.0
+        self._began = 0.0
 
     async def go(self) -> Report:
         scenario, loop = self._scenario, self._loop
         others = [asyncio.create_task(self._store.take_away_what_is_over()), asyncio.create_task(self._look())]
-        for _ in range(scenario.workers):
-            await self._start_worker()
+        await asyncio.gather(*(self._start_worker(after=self._random.random()) for _ in range(scenario.workers)))
+        self._began = loop.time()
         others += [asyncio.create_task(self._trouble(each)) for each in scenario.outages]
         await self._publish_for(scenario.warm_up_seconds)
         before = self._busy()
@@ -173,7 +174,9 @@ class _Run:
 
     # --- what happens ---
 
-    async def _start_worker(self) -> None:
+    async def _start_worker(self, *, after: float) -> None:
+        """Each looks for what is due once a second; they do not do it in step."""
+        await asyncio.sleep(after)
         scenario = self._scenario
         worker = SimulatedWorker(
             f"worker-{self._started}",
@@ -221,8 +224,7 @@ class _Run:
                     customer.down_until = until
             case Trouble.WORKER:
                 next(worker for worker in self._workers if not worker.lifeline.is_cut).kill()
-                await asyncio.sleep(outage.seconds)
-                await self._start_worker()
+                await self._start_worker(after=outage.seconds)
             case Trouble.STORE:
                 for shard in self._store.shards:
                     shard.down_until = until
@@ -304,8 +306,9 @@ class _Run:
             for journey in self._record.journeys.values()
             if journey.first_request is not None
             and journey.customer.kind is Kind.HEALTHY
+            and not journey.customer.down_until
             and journey.customer is not noisy
-            and journey.published >= self._scenario.warm_up_seconds
+            and journey.published >= self._began + self._scenario.warm_up_seconds
         ]
 
 
