@@ -14,7 +14,7 @@ SEED ?=
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-header $(ARGS)
 
-.PHONY: help setup run test screenshots faults check format bench soak fuzz messages man docs sbom lock clean
+.PHONY: help setup run test screenshots faults check format bench simulate soak fuzz messages man docs sbom lock clean
 
 help: ## print this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,6 +61,9 @@ bench: setup ## measure this machine; make bench ARGS="--help"
 	@scripts/ensure-broker
 	@$(MAKE) .venv-bridge/.installed || echo "bench: goes on without the bare bridge" >&2
 	@exec $(BIN)/python -m bench $(ARGS)
+
+simulate: setup ## N workers in virtual time; make simulate ARGS="--workers 8 --rate 1000 --seed 7"
+	@exec $(BIN)/python -m bench.simulation $(ARGS)
 
 soak: setup ## load with random faults, nothing may be lost; make soak MINUTES=60 SEED=7
 	@scripts/ensure-broker
