@@ -54,6 +54,8 @@ class Lifeline:
 
 
 class StoreClient:
+    """`owner` is the worker's name in leases."""
+
     def __init__(self, store: StoreModel, clock: Clock, owner: str, lifeline: Lifeline) -> None:
         self._store = store
         self._costs = store.costs
@@ -128,7 +130,6 @@ class StoreClient:
         if not found:
             return Claimed(claims=(), drained=True)
         taken, put_off = share_out(found, ration)
-        counts.candidates += len(found)
         operations = [
             *(self._update(each["_id"], partial(self._take, each)) for each in taken),
             *(self._update(each["_id"], partial(self._put_off, each, at)) for each, at in put_off),

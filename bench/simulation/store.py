@@ -52,6 +52,8 @@ class Operation:
 
 
 class Shard:
+    """Does one thing at a time, in the order of asking; answers nothing before `down_until`."""
+
     def __init__(self) -> None:
         self.busy_until = 0.0
         self.busy_seconds = 0.0
@@ -66,9 +68,10 @@ class Shard:
 
 @dataclass(slots=True)
 class Counts:
+    """What all workers asked of the store so far."""
+
     operations: int = 0
     polls: int = 0
-    candidates: int = 0
     claimed: int = 0
     wasted: int = 0
     """Found due, and taken by another worker meanwhile."""

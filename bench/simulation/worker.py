@@ -36,12 +36,15 @@ from router.telemetry.pace import Pace
 
 
 class _NoDeadLetters:
+    """Every event here can be handled: one that cannot is a mistake of the simulation."""
+
     async def bury(self, letters: Sequence[DeadLetter]) -> None:
         raise RuntimeError(letters[0].rejection.detail)
 
 
 class SimulatedWorker:
-    # The composition is one list, as in the real one.
+    """`owner` is its name in leases, `spread` the sigma of how long customers take to answer."""
+
     def __init__(
         self,
         owner: str,
