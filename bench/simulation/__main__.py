@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 
 from bench.simulation import tables
@@ -54,14 +55,14 @@ def lines(report: Report) -> list[str]:
     return [f"{name:<15} {value}" for name, value in told.items()]
 
 
-def arguments() -> argparse.Namespace:
+def arguments(typed: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.simulation", description=__doc__.partition("\n")[0])
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--rate", type=float, default=100.0, help="events a second, each with one delivery")
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--drain", type=float, default=120.0, help="seconds after the last event, at most")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--store", default="mongod", help="which costs: embedded, mongod, slow_mongod")
+    parser.add_argument("--store", default="mongod", choices=("embedded", "mongod", "slow_mongod"), help="whose costs")
     parser.add_argument("--shards", type=int, default=1)
     parser.add_argument("--queues", type=int, default=1)
     parser.add_argument("--webhooks", type=int, default=200)
@@ -72,7 +73,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--table", action="store_true", help="print the tables of docs/scaling.md")
     parser.add_argument("--write", action="store_true", help="with --table: into docs/scaling.md")
     parser.add_argument("--sizes", action="store_true", help="print how large documents are")
-    return parser.parse_args()
+    return parser.parse_args(typed)
 
 
 def make_tables(*, write: bool) -> None:

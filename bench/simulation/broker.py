@@ -145,10 +145,13 @@ class ModelSource:
         )
         self._something.set()
 
-    async def take(self, limit: int) -> Sequence[Intake]:
+    async def arrival(self) -> None:
         while not self._waiting:
             self._something.clear()
             await self._something.wait()
+
+    async def take(self, limit: int) -> Sequence[Intake]:
+        await self.arrival()
         taken = [self._waiting.popleft() for _ in range(min(limit, len(self._waiting)))]
         await self._processor.work(len(taken) * self._event_seconds)
         await self._lifeline.hold_on()

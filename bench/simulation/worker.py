@@ -26,6 +26,7 @@ from router.application.lanes import Lanes
 from router.application.record import Recorder
 from router.application.retries import LeaseKeeper, RetryPoller
 from router.application.timers import Timers
+from router.application.turns import Turns
 from router.bootstrap import convert
 from router.daemon import Service
 from router.domain.webhook import WebhookId
@@ -73,7 +74,7 @@ class SimulatedWorker:
             now=loop.time,
         )
         self._follower = DefinitionFollower(book, deliveries, deliveries, self.circuits)
-        timers = Timers(self.lanes)
+        timers, turns = Timers(self.lanes), Turns()
         recorder = Recorder(
             deliveries=deliveries,
             health=WebhookHealth(
@@ -89,6 +90,7 @@ class SimulatedWorker:
             timers=timers,
             clock=clock,
             metrics=metrics,
+            turns=turns,
         )
         budget = RetryBudget(lambda: recorder.is_behind)
         sender = ModelSender(
@@ -128,6 +130,7 @@ class SimulatedWorker:
             clock=clock,
             schedules=schedules,
             metrics=metrics,
+            turns=turns,
             pace=Pace(0, now=loop.time),
         )
         poller = RetryPoller(

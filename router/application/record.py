@@ -37,7 +37,7 @@ GATHER_SECONDS: Final = 0.03
 """How long the first result of a batch waits for others: nobody is kept waiting by it, and the store is spared."""
 MAX_UNRECORDED: Final = 200
 """Results that may wait for the store: then no further attempt begins and no event is taken in, until half of them are
-written. Both begin again together, so that what is taken in has room in the lanes. What a crash forgets is sent again."""
+written. Both begin again together, so that the lanes have room for what is taken in. A crash sends them again."""
 
 
 class Recorder:

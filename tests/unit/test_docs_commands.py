@@ -13,6 +13,7 @@ import click
 import jsonschema
 import pytest
 
+from bench.simulation.__main__ import arguments
 from router.cli.app import cli
 from router.web.api.openapi import openapi_document
 from tests.support.snippets import PAGES, ROOT, Line, call_of, commands, fences, lines
@@ -39,6 +40,10 @@ PARSED_ONLY: Final[Mapping[str, str]] = {
     "promtool": "reads the files that it names in test_prometheus.py",
     "python3": "an example, which runs in test_receiver_examples.py",
     "python3.11": "makes an environment in the system's folders",
+    "rabbitmq-plugins": "needs the broker's own rights; the plugin is in use in test_sharded_queues.py",
+    "rabbitmq-queues": "looks after a cluster, which there is none of here",
+    "rabbitmq-upgrade": "looks after a cluster, which there is none of here",
+    "rabbitmqadmin": "needs the management plugin; the same exchange is declared in test_sharded_queues.py",
     "rabbitmqctl": "needs the broker's own rights; the files are tried in test_broker_policies.py",
     "rm": "takes away what an installation made",
     "systemd-sysusers": "changes users; tried on a folder of its own in test_deployables.py",
@@ -72,6 +77,12 @@ def check_make(words: Sequence[str], line: Line) -> None:
     for word in words:
         name, is_variable, _ = word.partition("=")
         assert name in (variables if is_variable else targets), word
+
+
+def check_python(words: Sequence[str], line: Line) -> None:
+    """A module of ours, with options that it has."""
+    assert list(words[:2]) == ["-m", "bench.simulation"]
+    arguments(words[2:])
 
 
 # --- the API ---------------------------------------------------------------------------------------
@@ -163,6 +174,7 @@ CHECKS: Final[Mapping[str, Callable[[Sequence[str], Line], None]]] = {
     "docker": check_docker,
     "journalctl": check_unit,
     "make": check_make,
+    "python": check_python,
     "rabbitmqctl": check_rabbitmqctl,
     "systemctl": check_unit,
     "webhook-router": check_router,
