@@ -39,6 +39,7 @@ from bench.isolation import isolation, isolation_report
 from bench.memory import memory, memory_report
 from bench.page import command_of, filled
 from bench.pending import due, due_report, pending, pending_report
+from bench.profile import profile, profile_report
 from bench.reader import reader, reader_report
 from router.adapters.embedded.broker import RabbitNode
 from router.adapters.embedded.processes import free_ports
@@ -49,6 +50,7 @@ Report = Callable[[dict[str, Any]], list[str]]
 MEASUREMENTS: dict[str, tuple[Measure, Report]] = {
     "throughput": (throughput, throughput_report),
     "latency": (latency, latency_report),
+    "profile": (profile, profile_report),
     "workers": (workers, workers_report),
     "backlog": (backlog, backlog_report),
     "pending": (pending, pending_report),

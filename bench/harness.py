@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import wraps
@@ -27,6 +27,8 @@ from router.adapters.embedded.store import EmbeddedStore
 PATIENCE_SECONDS = 120
 LOG = Path(tempfile.gettempdir()) / "router-bench.log"
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+AS_MODULE = ("-m",)
+"""What stands before the name of a module on Python's command line."""
 BRIDGE_PYTHON = Path(__file__).parents[1] / ".venv-bridge" / "bin" / "python"
 BRIDGE_LOG = Path(tempfile.gettempdir()) / "bridge-bench.log"
 
@@ -138,7 +140,9 @@ def on_fresh_store(measure: Callable[[Bench], Awaitable[None]]) -> Callable[[Ben
 
 
 @asynccontextmanager
-async def router(bench: Bench, database: str, *arguments: str, **environment: str) -> AsyncIterator[Router]:
+async def router(
+    bench: Bench, database: str, *arguments: str, under: Sequence[str] = AS_MODULE, **environment: str
+) -> AsyncIterator[Router]:
     """`webhook-router serve` on the bench's servers."""
     (port,) = free_ports(1)
 
@@ -161,14 +165,14 @@ async def router(bench: Bench, database: str, *arguments: str, **environment: st
     }
     # The log goes to a file, as in production; it is part of what is measured.
     began = time.monotonic()
-    command = ("-m", "router", "serve", *arguments)
+    command = (*under, "router", "serve", *arguments)
     async with process(*command, ready=is_ready, log=LOG, **usual, **environment) as pid:
         yield Router(pid=pid, port=port, ready_seconds=round(time.monotonic() - began, 2))
 
 
 @asynccontextmanager
-async def bare(bench: Bench) -> AsyncIterator[int]:
-    async with process("-m", "bench.bare", bench.amqp_url, "bench.bare", bench.target) as pid:
+async def bare(bench: Bench, *, under: Sequence[str] = AS_MODULE) -> AsyncIterator[int]:
+    async with process(*under, "bench.bare", bench.amqp_url, "bench.bare", bench.target) as pid:
         yield pid
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections import Counter, defaultdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -18,6 +19,8 @@ from bench.isolation import RATE, expected_receipts, isolation_report, memory, p
 from bench.load import body_of
 from bench.memory import growth
 from bench.page import command_of, filled
+from bench.profile import ROWS, profile_report
+from bench.profiled import LOOP, part_at, part_of
 from bench.samples import Sample, after, cpu_seconds, family, family_mib, mib_per_minute, resident_mib
 from bench.seeds import made
 from bench.tables import ratios, table
@@ -234,3 +237,35 @@ def test_quick_is_small_unless_told_otherwise() -> None:
 
 def test_each_measurement_says_what_it_measures() -> None:
     assert all((measure.__doc__ or "").endswith(".") for measure, _ in MEASUREMENTS.values())
+
+
+# --- the profile -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("file", "part"),
+    [
+        ("/x/router/adapters/rabbitmq/codec.py", "decode"),
+        ("/x/router/adapters/rabbitmq/consumer.py", "broker"),
+        ("/x/site-packages/bson/__init__.py", "store"),
+        ("/usr/lib/python3.11/hmac.py", "signature"),
+        ("/x/router/telemetry/log.py", "log"),
+        ("/x/router/telemetry/metrics.py", "metrics"),
+        ("/x/router/application/lanes.py", "routing, lanes"),
+        ("/usr/lib/python3.11/asyncio/tasks.py", None),
+    ],
+)
+def test_a_file_belongs_to_the_part_that_the_profile_shows_it_in(file: str, part: str | None) -> None:
+    assert part_of(file) == part
+
+
+def test_what_the_library_of_the_loop_does_for_a_part_is_that_parts() -> None:
+    assert part_at(sys._getframe()) == LOOP
+    assert part_at(None) == LOOP
+
+
+def test_the_profile_shows_each_part_and_its_share() -> None:
+    spent = {"bare": dict.fromkeys(ROWS, 0.0), "router": {**dict.fromkeys(ROWS, 0.0), "log": 10.0, "HTTP": 30.0}}
+    lines = profile_report({"events": 1, "us_per_delivery": spent})
+    assert next(line for line in lines if line.startswith("  log")).split() == ["log", "0", "10", "25", "%"]
+    assert lines[-1].split() == ["all", "0", "40"]
