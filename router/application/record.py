@@ -36,6 +36,7 @@ WRITE_SECONDS: Final = 0.01
 GATHER_SECONDS: Final = 0.03
 """How long the first result of a batch waits for others: nobody is kept waiting by it, and the store is spared."""
 MAX_UNRECORDED: Final = 200
+ENOUGH_UNRECORDED: Final = MAX_UNRECORDED // 2
 """Results that may wait for the store: then no further attempt begins and no event is taken in, until half of them are
 written. Both begin again together, so that the lanes have room for what is taken in. A crash sends them again."""
 
@@ -92,8 +93,8 @@ class Recorder:
 
     @property
     def is_behind(self) -> bool:
-        """Whether more results wait than the largest write takes. What can be left to the store should be."""
-        return len(self._finished) > MAX_BATCH
+        """Whether more than half as many results wait as may. What can be left to the store should be."""
+        return len(self._finished) > ENOUGH_UNRECORDED
 
     def put(self, result: Result) -> None:
         """Hand over a result; it is durable some time later."""
@@ -144,7 +145,7 @@ class Recorder:
             seconds = time.monotonic() - began
             self._metrics.store_write.labels("results").observe(seconds)
             self._batch_size = batch_size(len(batch), seconds)
-            if len(self._finished) <= MAX_UNRECORDED // 2:
+            if len(self._finished) <= ENOUGH_UNRECORDED:
                 self._has_room.set()
         if held:
             await self._hold(held)

@@ -13,7 +13,7 @@ from router.application.definitions import DefinitionBook
 from router.application.deliver import Deliverer
 from router.application.health import WebhookHealth
 from router.application.lanes import LaneLimits, Lanes
-from router.application.record import MAX_BATCH, MAX_UNRECORDED, Recorder
+from router.application.record import ENOUGH_UNRECORDED, MAX_UNRECORDED, Recorder
 from router.application.timers import Timers
 from router.application.turns import Turns
 from router.domain.credentials import BasicAuth, OAuth2Auth
@@ -201,7 +201,7 @@ async def test_a_near_retry_stays_in_memory_and_a_far_one_goes_back_to_the_store
 
 async def test_a_near_retry_goes_back_to_a_store_that_is_behind() -> None:
     world = World(answer=FAILURE)
-    for number in range(MAX_BATCH + 1):
+    for number in range(ENOUGH_UNRECORDED + 1):
         world.recorder.put(
             Result(claim=claim(f"dlv_{number}"), attempt=None, next=End(status=DeliveryStatus.DELIVERED))
         )
