@@ -168,7 +168,7 @@ class Deliverer:
         duration = time.monotonic() - started
 
         host = _host_of(webhook.url)
-        answer = self._brake.judge(host, answer)
+        answer = self._brake.judge(host, answer, began=started)
         classified = classify(answer)
         self._learn(claim, webhook, classified.outcome, duration)
         after = decide(

@@ -48,16 +48,27 @@ _PERHAPS_OURS: Final = frozenset({AttemptError.DNS, AttemptError.CONNECT_TIMEOUT
 """Failures that a dead way out looks like: nothing was heard of the customer's server. `other` holds what the network
 says of itself, as that there is no route."""
 
+LOCAL: Final = "local"
+"""The kind of a fault that is surely ours."""
+
+_SAYS_NOTHING: Final = frozenset({AttemptError.TIMEOUT})
+"""The request may have gone out on a connection that was kept since before."""
+
 
 def local_kind(result: SendResult) -> str | None:
     """The kind of a failure that may be of our own making; None where the customer's server was heard of."""
     match result:
         case LocalFault():
-            return "local"
+            return LOCAL
         case NoAnswer(error=error) if error in _PERHAPS_OURS:
             return error.value
         case _:
             return None
+
+
+def is_heard(result: SendResult) -> bool:
+    """Whether it shows that the way out is there: the customer's server was heard of just now."""
+    return local_kind(result) is None and not (isinstance(result, NoAnswer) and result.error in _SAYS_NOTHING)
 
 
 class Outcome(Enum):
