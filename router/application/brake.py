@@ -96,7 +96,7 @@ class EgressBrake:
         self._released.set()
 
     def _is_evidence(self, host: str, result: SendResult, now: float) -> bool:
-        """Whether its failure is news. Where hardly anybody is known to be alive, as at the start, a stranger's is too."""
+        """Whether its failure is news. While hardly anybody is known to be alive, a stranger's is too."""
         if isinstance(result, LocalFault) or host in self._alive or now - self._heard_at >= LONG_SILENCE_SECONDS:
             return True
         return len(self._alive) < MIN_HOSTS and host not in self._failing

@@ -9,6 +9,8 @@ import pytest
 
 from router.application.brake import (
     LATE_SECONDS,
+    LONG_SILENCE_SECONDS,
+    MAX_HOSTS,
     MIN_HOSTS,
     PROBE_SECONDS,
     SILENCE_SECONDS,
@@ -21,7 +23,11 @@ from router.domain.outcome import Answer, LocalFault, NoAnswer, SendResult
 OK = Answer(status_code=200, body=b"", truncated=False)
 DNS = NoAnswer(error=AttemptError.DNS)
 LOCAL = LocalFault(detail="Too many open files")
+REFUSED = NoAnswer(error=AttemptError.CONNECTION_REFUSED)
+BLACK_HOLE = NoAnswer(error=AttemptError.CONNECT_TIMEOUT)
 HOSTS = [f"crm-{number}.example" for number in range(MIN_HOSTS)]
+OTHERS = [f"pbx-{number}.example" for number in range(MIN_HOSTS)]
+STRANGERS = [f"new-{number}.example" for number in range(MIN_HOSTS)]
 
 
 class World:
@@ -33,8 +39,9 @@ class World:
         self.seconds += SILENCE_SECONDS
         return self
 
-    def judge(self, result: SendResult, hosts: Iterable[str] = HOSTS) -> list[SendResult]:
-        return [self.brake.judge(host, result) for host in hosts]
+    def judge(self, result: SendResult, hosts: Iterable[str] = HOSTS, *, after: float = 0.0) -> list[SendResult]:
+        """The results of attempts that began `after` seconds ago."""
+        return [self.brake.judge(host, result, began=self.seconds - after) for host in hosts]
 
 
 @pytest.mark.parametrize(
@@ -75,7 +82,7 @@ def test_failures_within_a_moment_of_an_answer_are_the_customers() -> None:
         *(
             NoAnswer(error=error)
             for error in AttemptError
-            if error not in (AttemptError.DNS, AttemptError.CONNECT_TIMEOUT, AttemptError.OTHER)
+            if error not in (AttemptError.DNS, AttemptError.CONNECT_TIMEOUT, AttemptError.OTHER, AttemptError.TIMEOUT)
         ),
     ],
     ids=repr,
@@ -119,6 +126,134 @@ def test_failures_long_ago_do_not_count() -> None:
     world.judge(DNS, HOSTS[-1:])
 
     assert not world.brake.is_on
+
+
+# --- who is evidence -------------------------------------------------------------------------------
+
+
+def heard(*hosts: str) -> World:
+    """A world where these were heard of, and then nobody."""
+    world = World()
+    world.judge(OK, hosts)
+    return world.silence()
+
+
+def half_down() -> World:
+    """HOSTS were alive and began to fail while OTHERS were heard of."""
+    world = heard(*HOSTS, *OTHERS)
+    world.judge(OK, OTHERS[:1])
+    world.judge(DNS)
+    world.judge(OK, OTHERS[:1])
+    return world.silence()
+
+
+@pytest.mark.parametrize(
+    ("world", "failing", "is_on"),
+    [
+        pytest.param(World().silence(), STRANGERS, True, id="after a start everybody counts"),
+        pytest.param(heard(*HOSTS[1:]), STRANGERS, True, id="and while hardly anybody was heard of"),
+        pytest.param(
+            heard(*HOSTS), STRANGERS, False, id="later strangers do not: another worker may know them as dead"
+        ),
+        pytest.param(heard(*HOSTS), HOSTS, True, id="who was alive counts"),
+        pytest.param(
+            heard(*HOSTS), [*HOSTS[1:], *STRANGERS], False, id="one less is a coincidence, with all strangers"
+        ),
+        pytest.param(half_down(), HOSTS, False, id="who failed while others were heard of is dead by itself"),
+        pytest.param(half_down(), [*HOSTS, *OTHERS[1:]], False, id="and adds nothing to four who were alive"),
+        pytest.param(half_down(), [*HOSTS, *OTHERS], True, id="our way out dies during an outage of customers"),
+        pytest.param(heard(*HOSTS), HOSTS[:3] * 100, False, id="three customers are all there is, and down"),
+    ],
+)
+def test_only_who_was_heard_of_when_last_tried_is_evidence(world: World, failing: list[str], is_on: bool) -> None:
+    world.judge(DNS, failing)
+
+    assert world.brake.is_on is is_on
+
+
+def test_who_works_again_is_evidence_again() -> None:
+    world = half_down()
+    world.judge(OK)
+    world.silence().judge(DNS)
+
+    assert world.brake.is_on
+
+
+def test_a_fault_that_is_surely_ours_counts_whoever_meets_it() -> None:
+    world = half_down()
+    world.judge(LOCAL)
+
+    assert world.brake.is_on
+
+
+def test_a_fault_that_is_surely_ours_makes_nobody_a_failing_host() -> None:
+    world = heard(*HOSTS, *OTHERS)
+    world.judge(LOCAL, HOSTS[1:])
+    world.judge(OK, OTHERS[:1])
+    world.silence().judge(DNS)
+
+    assert world.brake.is_on
+
+
+@pytest.mark.parametrize(("after", "is_on"), [(SILENCE_SECONDS, True), (SILENCE_SECONDS + 0.01, False)])
+def test_what_began_before_somebody_was_heard_of_says_nothing_of_afterwards(after: float, is_on: bool) -> None:
+    world = heard(*HOSTS)
+    world.judge(BLACK_HOLE, after=after)
+
+    assert world.brake.is_on is is_on
+
+
+@pytest.mark.parametrize(("silence", "is_on"), [(LONG_SILENCE_SECONDS, True), (LONG_SILENCE_SECONDS - 0.01, False)])
+def test_after_a_long_silence_whoever_fails_counts(silence: float, is_on: bool) -> None:
+    world = half_down()
+    world.seconds += silence - SILENCE_SECONDS
+    world.judge(DNS)
+
+    assert world.brake.is_on is is_on
+
+
+def test_no_answer_in_time_says_nothing() -> None:
+    """The request may have gone out on a connection that was kept."""
+    world = heard(*HOSTS)
+    world.judge(DNS, HOSTS[1:])
+    world.judge(NoAnswer(error=AttemptError.TIMEOUT), HOSTS[:1])
+    world.judge(DNS, HOSTS[:1])
+    assert world.brake.is_on
+
+    world.judge(NoAnswer(error=AttemptError.TIMEOUT), HOSTS[:1])
+
+    assert world.brake.is_on
+
+
+@pytest.mark.parametrize(
+    ("by", "is_on"),
+    [
+        pytest.param(HOSTS[0], True, id="one that had failed: the way out came back, so all were alive"),
+        pytest.param(OTHERS[0], False, id="one that was not tried: those who failed may be dead"),
+    ],
+)
+def test_who_releases_tells_what_it_was(by: str, is_on: bool) -> None:
+    world = heard(*HOSTS, *OTHERS)
+    world.judge(DNS)
+    assert world.brake.is_on
+    world.judge(REFUSED, [by])
+
+    world.seconds += LATE_SECONDS
+    world.judge(DNS)
+
+    assert world.brake.is_on is is_on
+
+
+def test_what_is_remembered_of_hosts_is_bounded() -> None:
+    world = heard(*HOSTS)
+    many = [f"host-{number}.example" for number in range(MAX_HOSTS)]
+    world.judge(OK, many)
+    world.silence().judge(DNS)
+
+    assert not world.brake.is_on, "they gave way to those that were heard of later"
+
+
+# --- the trickle -----------------------------------------------------------------------------------
 
 
 async def test_attempts_begin_freely_while_it_is_off() -> None:
