@@ -15,7 +15,7 @@ from urllib.parse import unquote
 import pytest
 
 ROOT = Path(__file__).parents[2]
-LINKED = ["CHANGELOG.md", "Dockerfile", "config", "docker-compose.yml", "examples", "mkdocs.yml"]
+LINKED = ["CHANGELOG.md", "Dockerfile", "bench", "config", "docker-compose.yml", "examples", "mkdocs.yml"]
 """What the site is made of, beside `docs` and the hook."""
 
 
