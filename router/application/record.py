@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Final
 
@@ -124,7 +125,7 @@ class Recorder:
                 await self._clock.sleep(GATHER_SECONDS)
             self._something_finished.clear()
             await self._flush()
-            while len(self._finished) >= self._batch_size:
+            while max(len(self._finished), len(self._held_back)) >= self._batch_size:
                 await self._flush()
             if self._finished or self._held_back:
                 self._something_finished.set()  # they wait for others, as the first did
@@ -132,25 +133,35 @@ class Recorder:
                 return
 
     async def _flush(self) -> None:
-        async with self._turns.turn():
-            await self._write()
+        if self._finished:
+            async with self._turns.turn():
+                await self._write_results()
+        if self._held_back:
+            async with self._turns.turn():
+                await self._write_rests()
 
-    async def _write(self) -> None:
+    async def _write_results(self) -> None:
         batch, self._finished = self._finished[: self._batch_size], self._finished[self._batch_size :]
-        held, self._held_back = self._held_back, []
-        self._writing = len(batch) + len(held)
-        if batch:
+        with self._being_written(len(batch)):
             began = time.monotonic()
             await self._record(batch)
             seconds = time.monotonic() - began
-            self._metrics.store_write.labels("results").observe(seconds)
-            self._batch_size = batch_size(len(batch), seconds)
-            if len(self._finished) <= ENOUGH_UNRECORDED:
-                self._has_room.set()
-        if held:
+        self._metrics.store_write.labels("results").observe(seconds)
+        self._batch_size = batch_size(len(batch), seconds)
+        if len(self._finished) <= ENOUGH_UNRECORDED:
+            self._has_room.set()
+
+    async def _write_rests(self) -> None:
+        held, self._held_back = self._held_back[: self._batch_size], self._held_back[self._batch_size :]
+        with self._being_written(len(held)):
             await self._hold(held)
-        self.recorded += self._writing
+
+    @contextmanager
+    def _being_written(self, count: int) -> Iterator[None]:
+        self._writing = count
+        yield
         self._writing = 0
+        self.recorded += count
 
     async def _record(self, batch: Sequence[Result]) -> None:
         batch = [replace(result, claim=self._lanes.current(result.claim)) for result in batch]
