@@ -29,10 +29,10 @@ from router.telemetry.redact import place_of
 
 log = structlog.get_logger("router.deliveries")
 
-MIN_BATCH: Final = 4
+MIN_BATCH: Final = 10
 MAX_BATCH: Final = 50
 """Results in one write, between these two."""
-WRITE_SECONDS: Final = 0.01
+WRITE_SECONDS: Final = 0.05
 """How long one write should take: new events wait for its end."""
 GATHER_SECONDS: Final = 0.03
 """How long the first result of a batch waits for others: nobody is kept waiting by it, and the store is spared."""

@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 from pymongo import ASCENDING, UpdateOne
 from pymongo.errors import BulkWriteError
@@ -38,6 +38,9 @@ from router.domain.matching import Verdict
 from router.domain.retry import Again, End
 from router.domain.webhook import WebhookId
 from router.ports import Claimed, Clock, Due, PlannedDelivery, PlannedEvent, Ration, Rest, Result
+
+CLAIMED_IN_ONE_WRITE: Final = 10
+"""Some stores do a write in one go, and new events wait meanwhile."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,7 +188,8 @@ class MongoDeliveries:
             UpdateOne(unchanged(found), {"$set": resting(found["webhook_id"], until, found.get("not_after"))})
             for found, until in put_off
         ]
-        await self._deliveries.bulk_write(updates, ordered=False)
+        for start in range(0, len(updates), CLAIMED_IN_ONE_WRITE):
+            await self._deliveries.bulk_write(updates[start : start + CLAIMED_IN_ONE_WRITE], ordered=False)
         won = self._deliveries.find(
             {"_id": {"$in": [found["_id"] for found in taken]}, "lease.token": token},
             {"attempts": 0, "search": 0},
