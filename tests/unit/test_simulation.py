@@ -70,7 +70,7 @@ def test_the_same_seed_gives_the_same_figures() -> None:
 
 
 def test_more_workers_help_where_the_core_is_what_is_full() -> None:
-    one, two = (simulate(workers=workers, rate=40.0, cpu=100.0, drain_seconds=1.0) for workers in (1, 2))
+    one, two = (simulate(workers=workers, rate=24.0, cpu=100.0, drain_seconds=1.0) for workers in (1, 2))
 
     assert one.cpu > 0.95
     assert two.cpu < 0.75
