@@ -37,9 +37,9 @@ WRITE_SECONDS: Final = 0.05
 GATHER_SECONDS: Final = 0.03
 """How long the first result of a batch waits for others: nobody is kept waiting by it, and the store is spared."""
 MAX_UNRECORDED: Final = 200
+"""Results that may wait for the store: then no attempt begins and no event is taken in. A crash resends them."""
 ENOUGH_UNRECORDED: Final = MAX_UNRECORDED // 2
-"""Results that may wait for the store: then no further attempt begins and no event is taken in, until half of them are
-written. Both begin again together, so that the lanes have room for what is taken in. A crash sends them again."""
+"""So few of them let both begin again, together, so that the lanes have room for what is taken in."""
 
 
 class Recorder:
