@@ -15,11 +15,12 @@ from pymongo import monitoring
 from bench.harness import Bench
 from bench.samples import cpu_seconds
 from router.adapters.clock import StoreClock
-from router.adapters.mongo.deliveries import MongoDeliveries, Retention
+from router.adapters.mongo.deliveries import MongoDeliveries
 from router.adapters.mongo.driver import Database, open_database
 from router.adapters.mongo.due import DUE_FIELDS
 from router.adapters.mongo.indexes import DELIVERIES
 from router.adapters.mongo.resilience import Persistent, StoreHealth
+from router.adapters.mongo.retention import Retention
 from router.application.retries import MAX_CLAIMED_AT_ONCE
 from router.domain.delivery import Claim
 

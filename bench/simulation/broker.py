@@ -14,11 +14,12 @@ from typing import Any
 from bench.simulation.client import Lifeline
 from bench.simulation.costs import BrokerCosts
 from bench.simulation.processor import Processor
+from router.adapters.rabbitmq.consumer import FULL
 from router.domain.event import Event
 from router.domain.webhook import WebhookId
 from router.ports import Clock, Intake, MessageProperties, RawMessage
 
-PREFETCH = 100
+PREFETCH = 200
 """The default of `sources.prefetch`."""
 _PROPERTIES = MessageProperties()
 
@@ -144,6 +145,10 @@ class ModelSource:
             )
         )
         self._something.set()
+
+    @property
+    def is_full(self) -> bool:
+        return any(len(consumer.unsettled) >= PREFETCH * FULL for consumer in self._consumers)
 
     async def arrival(self) -> None:
         while not self._waiting:

@@ -5,14 +5,14 @@ the repetitions and the memory of outages of the real adapter. A worker that was
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Any, Final, TypeVar
 
 from bench.simulation.costs import MICROSECOND
-from bench.simulation.store import Operation, Stored, StoreModel
+from bench.simulation.store import Admitted, Operation, Stored, StoreModel
 from router.adapters.mongo.documents import StoredDocument, first_claim
 from router.adapters.mongo.due import share_out
 from router.adapters.mongo.resilience import Persistent, StoreHealth
@@ -28,6 +28,7 @@ from router.ports import (
     Clock,
     DefinitionChange,
     DefinitionSnapshot,
+    Draft,
     Due,
     PlannedDelivery,
     PlannedEvent,
@@ -79,40 +80,61 @@ class StoreClient:
 
     # --- storing what arrived ---
 
-    async def admit(self, planned: Sequence[PlannedEvent]) -> Sequence[Claim]:
-        cost = self._costs.insert_event_us * MICROSECOND
-        known = await self._write(
-            [Operation(plan.event.key, cost, partial(self._store.insert_event, plan)) for plan in planned]
-        )
-        planned = [self._first_plan(plan) if was else plan for plan, was in zip(planned, known, strict=True)]
-        pairs = {
-            delivery_id(plan.event.key, delivery.webhook_id): (plan, delivery)
-            for plan in planned
+    async def admit(self, planned: Sequence[PlannedEvent]) -> Sequence[Draft]:
+        firsts = await self._do(lambda: self._insert_events(planned))
+        # A call whose reply was lost has inserted ours already.
+        known = [first for first, plan in zip(firsts, planned, strict=True) if first.plan is not plan]
+        await self._write([each for first in known for each in self._completion(first)])
+        return [
+            self._draft(first, delivery)
+            for first, plan in zip(firsts, planned, strict=True)
+            if first.plan is plan
             for delivery in plan.deliveries
-        }
-        taken = await self._write([self._insertion(identity, *pair) for identity, pair in pairs.items()])
-        claims = []
-        for (identity, (_, delivery)), was_there in zip(pairs.items(), taken, strict=True):
-            stored = self._store.deliveries[identity]
-            is_ours = not was_there or (stored.owner == self._owner and stored.fence == 1)
-            if delivery.leased and is_ours and stored.due_at is not None:
-                claims.append(stored.first)
-        return claims
+        ]
 
-    def _first_plan(self, plan: PlannedEvent) -> PlannedEvent:
-        first = self._store.events[plan.event.key]
-        matched = [webhook_id for webhook_id, verdict in first.trace if verdict is Verdict.MATCHED]
-        return replace(plan, deliveries=[PlannedDelivery(webhook_id=each, url="", leased=False) for each in matched])
+    async def _insert_events(self, planned: Sequence[PlannedEvent]) -> Sequence[Admitted]:
+        """What the store has of these events now."""
+        cost, until = self._costs.insert_event_us * MICROSECOND, self._clock.now() + LEASE
+        admissions = [Admitted(plan=plan, owner=self._owner, until=until) for plan in planned]
+        return await self._store.write(
+            [Operation(each.plan.event.key, cost, partial(self._store.insert_event, each)) for each in admissions]
+        )
 
-    def _insertion(self, identity: DeliveryId, plan: PlannedEvent, delivery: PlannedDelivery) -> Operation:
-        now = self._clock.now()
+    def _draft(self, admitted: Admitted, delivery: PlannedDelivery) -> Draft:
+        plan = admitted.plan
+        claim = first_claim(delivery_id(plan.event.key, delivery.webhook_id), plan, delivery.webhook_id)
+        return Draft(plan=plan, delivery=delivery, claim=claim, lease_until=admitted.until)
+
+    def _completion(self, first: Admitted) -> Sequence[Operation]:
+        """What the store may lack of an event that is there, for whoever finds it."""
+        due_at = max(self._clock.now(), first.until)
+        matched = [webhook_id for webhook_id, verdict in first.plan.trace if verdict is Verdict.MATCHED]
+        drafts = [self._draft(first, PlannedDelivery(webhook_id=each, url="", leased=False)) for each in matched]
+        return [
+            self._insertion(each.claim.delivery_id, Stored(first=each.claim, due_at=due_at, owner=first.owner, fence=1))
+            for each in drafts
+        ]
+
+    async def insert(self, drafts: Sequence[Draft], results: Mapping[DeliveryId, Result]) -> Collection[DeliveryId]:
+        stored = {draft.claim.delivery_id: self._as_stored(draft) for draft in drafts}
+        there = await self._write([self._insertion(identity, each) for identity, each in stored.items()])
+        taken = {identity for identity, found in zip(stored, there, strict=True) if found is not stored[identity]}
+        for identity, result in results.items():
+            if identity in stored and identity not in taken:
+                self._record(result)
+        return taken
+
+    def _as_stored(self, draft: Draft) -> Stored:
+        delivery, now = draft.delivery, self._clock.now()
         due_at = delivery.rests_until or (now + LEASE if delivery.leased else now)
-        owner = self._owner if delivery.leased else None
-        stored = Stored(first=first_claim(identity, plan, delivery.webhook_id), due_at=due_at, owner=owner)
-        stored.fence = 0 if owner is None else 1
+        stored = Stored(first=draft.claim, due_at=due_at, owner=self._owner if delivery.leased else None)
+        stored.fence = 0 if stored.owner is None else 1
         stored.held = delivery.rests_until is not None
         if delivery.ended is not None:
             stored.status, stored.due_at, stored.held = delivery.ended.status, None, False
+        return stored
+
+    def _insertion(self, identity: DeliveryId, stored: Stored) -> Operation:
         cost = self._costs.insert_delivery_us * MICROSECOND
         return Operation(identity, cost, partial(self._store.insert_delivery, identity, stored))
 
@@ -189,8 +211,8 @@ class StoreClient:
         return [claim for claim, is_ours in zip(claims, ours, strict=True) if is_ours]
 
     def _renew(self, identity: DeliveryId) -> bool:
-        stored = self._store.deliveries[identity]
-        if stored.owner != self._owner or stored.due_at is None:
+        stored = self._store.deliveries.get(identity)
+        if stored is None or stored.owner != self._owner or stored.due_at is None:
             return False
         self._store.make_due(identity, stored, self._clock.now() + LEASE)
         return True

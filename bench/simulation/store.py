@@ -42,6 +42,15 @@ class Stored:
     held: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admitted:
+    """An event document: the plan, and which worker has the first attempts until when."""
+
+    plan: PlannedEvent
+    owner: str
+    until: datetime
+
+
 @dataclass(slots=True)
 class Operation:
     """One document of a call: `effect` is what happens to it, at the end of the call, if its shard is there."""
@@ -91,7 +100,7 @@ class StoreModel:
     shards: list[Shard]
     later_per_second: float = 0.0
     """Seconds of work a second, over all shards, for what retention takes away meanwhile."""
-    events: dict[EventKey, PlannedEvent] = field(default_factory=dict)
+    events: dict[EventKey, Admitted] = field(default_factory=dict)
     deliveries: dict[DeliveryId, Stored] = field(default_factory=dict)
     counts: Counts = field(default_factory=Counts)
     webhooks: dict[WebhookId, Webhook] = field(default_factory=dict)
@@ -151,23 +160,21 @@ class StoreModel:
 
     # --- what calls do to documents ---
 
-    def insert_event(self, plan: PlannedEvent) -> bool:
-        """Whether it was there before."""
-        if plan.event.key in self.events:
-            return True
-        self.events[plan.event.key] = plan
-        return False
+    def insert_event(self, admitted: Admitted) -> Admitted:
+        """The one that is there now: another, where it was there before."""
+        return self.events.setdefault(admitted.plan.event.key, admitted)
 
-    def insert_delivery(self, identity: DeliveryId, stored: Stored) -> bool:
+    def insert_delivery(self, identity: DeliveryId, stored: Stored) -> Stored:
+        """The one that is there now: another, where it was there before."""
         if identity in self.deliveries:
-            return True
+            return self.deliveries[identity]
         self.deliveries[identity] = stored
         if stored.status is DeliveryStatus.PENDING:
             self.pending += 1
             self.make_due(identity, stored, stored.due_at)
         if stored.held:
             self.hold(identity, stored)
-        return False
+        return stored
 
     def make_due(self, identity: DeliveryId, stored: Stored, at: datetime | None) -> None:
         stored.due_at = at

@@ -1,14 +1,20 @@
-"""From a batch of messages to durable events and deliveries: gather the account's webhooks, decide, store, ack.
+"""From a batch of messages to durable events, and to deliveries that are attempted: gather the account's webhooks,
+decide, store.
 
-Store first, then ack, then attempt. Whatever arrives while one batch is being stored forms the next, so an idle
-router waits for nothing and a busy one writes few, large batches.
+The event with its plan is stored first, then its deliveries are attempted; the message is acknowledged when they are
+stored as well (`settling.py`). Whatever arrives while one batch is being stored forms the next, so an idle router waits
+for nothing and a busy one writes few, large batches.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 import structlog
@@ -18,6 +24,7 @@ from router.application.circuits import Circuits
 from router.application.definitions import DefinitionBook
 from router.application.lanes import Lanes
 from router.application.record import Recorder
+from router.application.settling import Settling, Unsettled
 from router.application.turns import Turns
 from router.domain.delivery import DeliveryReason, DeliveryStatus
 from router.domain.event import Event, EventType, Rejection, RejectionReason
@@ -28,7 +35,6 @@ from router.domain.trace import trace_id_of
 from router.domain.webhook import Webhook, WebhookState
 from router.ports import (
     NOT_TRACED,
-    BatchTrace,
     Clock,
     DeadLetter,
     DeadLetterStore,
@@ -46,8 +52,8 @@ from router.telemetry.redact import place_of
 log = structlog.get_logger("router.ingest")
 
 MAX_BATCH: Final = 200
-BACKLOG: Final = 100
-"""A batch of so many events says that more wait at the broker: what arrives while the last batch is written is less."""
+CATCH_UP_SECONDS: Final = 1.0
+"""How long a reader waits for what the store does not have yet."""
 HANDLER_TRIES: Final = 3
 """How often the planning of one event may raise before its message is a dead letter."""
 _REFUSED: Final = Rejection(reason=RejectionReason.HANDLER_ERROR, detail="the store refused the event; see the log")
@@ -88,11 +94,26 @@ class Ingest:
         self._schedules = schedules
         self._metrics = metrics
         self._turns = turns
+        self._settling = Settling(source, partial(self._park, rejection=_REFUSED))
         self._tracing = tracing
         self._pace = pace or Pace()
 
     async def run(self) -> None:
-        """Work until the source has been stopped and emptied."""
+        """Work until the source has been stopped and emptied, and everything is settled."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._settling.run(), name="settle")
+            await self._take_in()
+            self._settling.close()
+
+    async def catch_up(self) -> None:
+        """Make durable at once what was taken in so far: somebody reads, and may know of it by its attempt. Returns
+        after `CATCH_UP_SECONDS` at the latest."""
+        self._recorder.hurry()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CATCH_UP_SECONDS):
+                await self._settling.durable()
+
+    async def _take_in(self) -> None:
         while True:
             await self._source.arrival()
             async with self._turns.turn():
@@ -101,7 +122,7 @@ class Ingest:
                 if not batch:
                     return
                 await self._ingest(batch)
-            self._budget.took_in(len(batch), has_backlog=len(batch) >= BACKLOG)
+            self._budget.took_in(len(batch), has_backlog=self._source.is_full)
             # When the store falls behind, what is in hand is finished first; the broker keeps the rest.
             await self._recorder.room()
 
@@ -123,12 +144,12 @@ class Ingest:
                 planned.append(plan)
 
         # apply
+        unsettled = self._settling.begin(batch, trace)
         if letters:
             await self._bury(letters)
         if planned:
-            await self._store(planned, batch, trace)
-        await self._source.settle(batch)
-        trace.end()
+            await self._store(planned, unsettled)
+        unsettled.complete()
 
     def _try_to_plan(self, event: Event, born_at: datetime, trace_parent: str | None) -> PlannedEvent | Rejection:
         """The plan; a rejection where it raises each time, so that one event does not stop those beside it."""
@@ -188,43 +209,45 @@ class Ingest:
             webhook_id=webhook.id, url=webhook.url, leased=leased, rests_until=rests_until, ended=ended
         )
 
-    async def _store(self, planned: Sequence[PlannedEvent], batch: Sequence[Intake], trace: BatchTrace) -> None:
+    async def _store(self, planned: Sequence[PlannedEvent], unsettled: Unsettled) -> None:
         began = time.monotonic()
-        await self._admit(planned, batch)
+        await self._admit(planned, unsettled)
         seconds = time.monotonic() - began
         self._metrics.store_write.labels("events").observe(seconds)
-        trace.stored(len(planned), seconds)
+        unsettled.trace.stored(len(planned), seconds)
 
-    async def _admit(self, planned: Sequence[PlannedEvent], batch: Sequence[Intake]) -> None:
-        stored_at = time.monotonic()
+    async def _admit(self, planned: Sequence[PlannedEvent], unsettled: Unsettled) -> None:
         reserved = [delivery.webhook_id for plan in planned for delivery in plan.deliveries if delivery.leased]
         try:
-            claims = await self._deliveries.admit(planned)
+            drafts = await self._deliveries.admit(planned)
         except Exception as error:
             for webhook_id in reserved:
                 self._lanes.unreserve(webhook_id)
             log.error("batch_refused", events=len(planned), **_of(error))
             if len(planned) == 1:
-                await self._park(planned[0].event, batch, _REFUSED)
+                await self._park(planned[0].event, unsettled.batch, _REFUSED)
             else:
                 for plan in planned:
                     again = self._try_to_plan(plan.event, plan.born_at, plan.trace_parent)
                     if isinstance(again, Rejection):
-                        await self._park(plan.event, batch, again)
+                        await self._park(plan.event, unsettled.batch, again)
                     else:
-                        await self._admit([again], batch)
+                        await self._admit([again], unsettled)
             return
-        if time.monotonic() - stored_at > (LEASE - RENEW_BELOW).total_seconds():
-            # The store was slow: part of the lease may have gone by while it answered.
-            stored_at = time.monotonic()
-            await self._deliveries.renew(claims)
         now = self._clock.now()
         for plan in planned:
             self._count(plan)
             self._tell(plan, now)
-        for claim in claims:
-            reserved.remove(claim.webhook_id)
-            self._lanes.offer(claim, now=stored_at, reserved=True)
+        for draft in drafts:
+            if draft.delivery.leased and draft.lease_until - now > RENEW_BELOW:
+                reserved.remove(draft.delivery.webhook_id)
+                age = LEASE - (draft.lease_until - now)
+                self._lanes.offer(draft.claim, now=time.monotonic() - age.total_seconds(), reserved=True)
+                self._recorder.keep(draft, unsettled)
+            else:
+                # Also where the store was slow, and little is left of the lease: any worker finds it.
+                unleased = replace(draft.delivery, leased=False)
+                self._recorder.keep(replace(draft, delivery=unleased), unsettled)
         # What was there before, as a duplicate, gives its place back.
         for webhook_id in reserved:
             self._lanes.unreserve(webhook_id)

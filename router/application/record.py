@@ -1,29 +1,34 @@
-"""Writes what attempts changed, in batches, and carries on from there: near retries, the health of webhooks.
+"""Writes deliveries and what attempts changed, in batches, and carries on from there: near retries, the health of
+webhooks.
 
 Whatever finished while the last batch was being written forms the next one. A result is acted upon only after it
-is durable.
+is durable. The first result of a delivery is inserted with it where it came soon enough (`drafts.py`).
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Final
 
 import structlog
 
 from router.application.circuits import Circuits
 from router.application.definitions import DefinitionBook
+from router.application.drafts import WAIT, Drafts, Waiting
 from router.application.health import WebhookHealth
 from router.application.lanes import Lanes
+from router.application.settling import Unsettled
 from router.application.timers import Timers
 from router.application.turns import Turns
 from router.domain.announcement import is_announced
+from router.domain.delivery import DeliveryId
 from router.domain.retry import Again, End
-from router.ports import Clock, DeliveryStore, Rest, Result
+from router.ports import Clock, DeliveryStore, Draft, Rest, Result
 from router.telemetry.metrics import Metrics
 from router.telemetry.redact import place_of
 
@@ -43,7 +48,8 @@ ENOUGH_UNRECORDED: Final = MAX_UNRECORDED // 2
 
 
 class Recorder:
-    """Service: the only writer of results. `announced` is called for each that is in the outbox, once it is durable."""
+    """Service: the only writer of deliveries and results. `announced` is called for each result that is in the outbox,
+    once it is durable."""
 
     name = "recorder"
 
@@ -71,6 +77,7 @@ class Recorder:
         self._metrics = metrics
         self._turns = turns
         self._announced = announced
+        self._drafts = Drafts()
         self._finished: list[Result] = []
         self._held_back: list[Rest] = []
         self._something_finished = asyncio.Event()
@@ -84,8 +91,8 @@ class Recorder:
 
     @property
     def unrecorded(self) -> int:
-        """Results and claims that wait to be written, or are being written."""
-        return len(self._finished) + len(self._held_back) + self._writing
+        """Deliveries, results and claims that wait to be written, or are being written."""
+        return len(self._drafts) + len(self._finished) + len(self._held_back) + self._writing
 
     @property
     def has_room(self) -> bool:
@@ -96,6 +103,18 @@ class Recorder:
     def is_behind(self) -> bool:
         """Whether more than half as many results wait as may. What can be left to the store should be."""
         return len(self._finished) > ENOUGH_UNRECORDED
+
+    def keep(self, draft: Draft, unsettled: Unsettled) -> None:
+        """Hand over a delivery, which is durable some time later: with the result that is `put` for it soon, or
+        without."""
+        self._drafts.add(draft, unsettled, now=self._clock.now())
+        self._something_finished.set()
+
+    def hurry(self) -> None:
+        """Write every delivery that waits for a result, at once and without."""
+        if self._drafts:
+            self._drafts.hurry_all()
+            self._something_finished.set()
 
     def put(self, result: Result) -> None:
         """Hand over a result; it is durable some time later."""
@@ -110,6 +129,7 @@ class Recorder:
 
     def hold(self, rest: Rest) -> None:
         """Hand over a claim that is not to be attempted now, to rest in the store."""
+        self._drafts.hurry(rest.claim.delivery_id)
         self._held_back.append(rest)
         self._something_finished.set()
 
@@ -125,36 +145,51 @@ class Recorder:
                 await self._clock.sleep(GATHER_SECONDS)
             self._something_finished.clear()
             await self._flush()
-            while max(len(self._finished), len(self._held_back)) >= self._batch_size:
+            while max(len(self._finished), len(self._held_back), self._drafts.ready) >= self._batch_size:
                 await self._flush()
-            if self._finished or self._held_back:
+            if self._finished or self._held_back or self._drafts:
                 self._something_finished.set()  # they wait for others, as the first did
             elif self._stopping:
                 return
 
     async def _flush(self) -> None:
-        if self._finished:
-            async with self._turns.turn():
-                await self._write_results()
+        results: Sequence[Result] = self._finished[: self._batch_size]
+        del self._finished[: self._batch_size]
+        before = datetime.max.replace(tzinfo=UTC) if self._stopping else self._clock.now() - WAIT
+        ended = [result.claim.delivery_id for result in results]
+        drafts = self._drafts.take(ended, self._batch_size, before=before)
+        with self._being_written(len(results) + len(drafts)):
+            if drafts:
+                async with self._writing_turn("deliveries", len(drafts)):
+                    results = await self._insert(drafts, results)
+            if results:
+                async with self._writing_turn("results", len(results)):
+                    await self._record(results)
+        if len(self._finished) <= ENOUGH_UNRECORDED:
+            self._has_room.set()
         if self._held_back:
             async with self._turns.turn():
                 await self._write_rests()
 
-    async def _write_results(self) -> None:
-        batch, self._finished = self._finished[: self._batch_size], self._finished[self._batch_size :]
-        with self._being_written(len(batch)):
+    @asynccontextmanager
+    async def _writing_turn(self, what: str, count: int) -> AsyncIterator[None]:
+        async with self._turns.turn():
             began = time.monotonic()
-            await self._record(batch)
+            yield
             seconds = time.monotonic() - began
-        self._metrics.store_write.labels("results").observe(seconds)
-        self._batch_size = batch_size(len(batch), seconds)
-        if len(self._finished) <= ENOUGH_UNRECORDED:
-            self._has_room.set()
+        self._metrics.store_write.labels(what).observe(seconds)
+        if count >= MIN_BATCH:  # a smaller one says more of the way there than of the writing
+            self._batch_size = batch_size(count, seconds)
 
     async def _write_rests(self) -> None:
-        held, self._held_back = self._held_back[: self._batch_size], self._held_back[self._batch_size :]
-        with self._being_written(len(held)):
-            await self._hold(held)
+        # A claim whose delivery is not inserted yet comes after it.
+        there = [rest for rest in self._held_back if rest.claim.delivery_id not in self._drafts]
+        held = there[: self._batch_size]
+        taken = {id(rest) for rest in held}
+        self._held_back = [rest for rest in self._held_back if id(rest) not in taken]
+        if held:
+            with self._being_written(len(held)):
+                await self._hold(held)
 
     @contextmanager
     def _being_written(self, count: int) -> Iterator[None]:
@@ -162,6 +197,37 @@ class Recorder:
         yield
         self._writing = 0
         self.recorded += count
+
+    # --- deliveries ---
+
+    async def _insert(self, drafts: Sequence[Waiting], results: Sequence[Result]) -> Sequence[Result]:
+        """Insert deliveries, those that have ended with their results. Returns the results that are still to be
+        recorded."""
+        first = {result.claim.delivery_id: result for result in results}
+        left = await self._try_to_insert(drafts, first)
+        inserted = {each.draft.claim.delivery_id for each in drafts}.difference(left)
+        await self._carry_on([result for result in results if result.claim.delivery_id in inserted], ())
+        return [result for result in results if result.claim.delivery_id not in inserted]
+
+    async def _try_to_insert(
+        self, drafts: Sequence[Waiting], results: Mapping[DeliveryId, Result]
+    ) -> Collection[DeliveryId]:
+        """Those that were not inserted: somebody else had, or the store refuses them."""
+        try:
+            left = await self._deliveries.insert([each.draft for each in drafts], results)
+        except Exception as error:
+            # One that the store refuses for what it is must not take the others with it.
+            log.error("deliveries_refused", deliveries=len(drafts), error=type(error).__name__, where=place_of(error))
+            if len(drafts) > 1:
+                return [each for one in drafts for each in await self._try_to_insert([one], results)]
+            refused = drafts[0].draft
+            drafts[0].unsettled.one_is_refused(refused)
+            return [refused.claim.delivery_id]
+        for each in drafts:
+            each.unsettled.one_is_durable()
+        return left
+
+    # --- results ---
 
     async def _record(self, batch: Sequence[Result]) -> None:
         batch = [replace(result, claim=self._lanes.current(result.claim)) for result in batch]

@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 from zoneinfo import ZoneInfo
 
 from router.adapters.http.proxy import ProxyAddress
-from router.adapters.mongo.deliveries import Retention
+from router.adapters.mongo.retention import Retention
 from router.adapters.rabbitmq.config import BrokerConfig, DecodingRules, FieldPaths, SourceConfig, TimeFormat
 from router.application.lanes import LaneLimits
 from router.application.limits import Rate

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 
 from router.domain.errors import ConfigurationRefused
-from router.ports import Intake, OutgoingRequest, PlannedEvent, Result
+from router.ports import Draft, Intake, OutgoingRequest, PlannedEvent, Result
 
 if TYPE_CHECKING:
     from router.bootstrap.worker import Worker
@@ -46,8 +46,8 @@ class _Place:
 PLACES: Final = {
     "before_insert": _Place("deliveries", "admit", False),
     # Events are there, their deliveries are not.
-    "between_inserts": _Place("deliveries", "_insert_deliveries", False),
-    "after_insert": _Place("deliveries", "admit", True),
+    "between_inserts": _Place("deliveries", "insert", False),
+    "after_insert": _Place("deliveries", "insert", True),
     "before_ack": _Place("source", "settle", False),
     "after_ack": _Place("source", "settle", True),
     "before_http": _Place("sender", "send", False),
@@ -140,6 +140,8 @@ def _payloads(arguments: Sequence[object]) -> Iterator[bytes]:
             match item:
                 case PlannedEvent():
                     yield item.event.payload
+                case Draft():
+                    yield item.claim.payload
                 case Intake():
                     yield item.raw.body
                 case OutgoingRequest():

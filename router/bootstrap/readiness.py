@@ -49,6 +49,11 @@ class Readiness:
             return [self.processes.line()]
         return self.worker.lines() if self.worker is not None else []
 
+    async def catch_up(self) -> None:
+        """Let the store have what a worker in this process knows of; others bring theirs within a moment."""
+        if self.worker is not None:
+            await self.worker.ingest.catch_up()
+
     def observe(self, metrics: Metrics) -> None:
         """Bring the gauges up to date."""
         if self.worker is not None:

@@ -220,6 +220,7 @@ class Generation:
             stalled=self._readiness.stalled,
             metrics=self._frame.together if self._frame.workers > 1 else self._metrics.registry,
             observe=self._observe,
+            catch_up=self._readiness.catch_up,
         )
         probes = probes_server(self.settings, probed)
         if self._frame.role != "worker":

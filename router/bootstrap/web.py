@@ -5,7 +5,7 @@ port; that is the caller's, once what they need is there.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from prometheus_client.registry import Collector
@@ -25,12 +25,13 @@ from router.web.server import WebServer
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Probed:
-    """What probes and metrics are answered from; `observe` brings the gauges up to date."""
+    """What probes and metrics are answered from; `observe` brings the gauges up to date, and `catch_up` the store."""
 
     checks: Callable[[], Mapping[str, bool]]
     stalled: Callable[[], Sequence[str]]
     metrics: Collector
     observe: Callable[[], None]
+    catch_up: Callable[[], Awaitable[None]]
 
 
 def api_server(settings: Settings, store: Store, book: TokenBook, probed: Probed, metrics: Metrics) -> WebServer:
@@ -58,6 +59,7 @@ def api_server(settings: Settings, store: Store, book: TokenBook, probed: Probed
         metrics=probed.metrics,
         observe=probed.observe,
         stalled=probed.stalled,
+        catch_up=probed.catch_up,
     )
     return WebServer(app, api.host, api.port)
 

@@ -9,7 +9,7 @@ from typing import Final, Protocol
 
 from router.domain.announcement import WebhookAnnouncement
 from router.domain.credentials import ClientCertificate, OAuth2Auth
-from router.domain.delivery import Attempt, Claim
+from router.domain.delivery import Attempt, Claim, DeliveryId
 from router.domain.event import AccountId, Event, EventType, Rejection
 from router.domain.matching import Verdict
 from router.domain.outcome import SendResult
@@ -78,6 +78,10 @@ class Intake:
 class Source(Protocol):
     """Where events come from. Nothing is taken from the broker for good before `settle`."""
 
+    @property
+    def is_full(self) -> bool:
+        """Whether so much is not settled that more may wait at the broker."""
+
     async def arrival(self) -> None:
         """Returns once there is something to take, or nothing will come any more."""
 
@@ -85,8 +89,8 @@ class Source(Protocol):
         """What has arrived, in order, at most `limit`; waits while there is nothing. Empty once stopped."""
 
     async def settle(self, taken: Sequence[Intake]) -> None:
-        """Acknowledge a whole batch as returned by `take`, after what it caused is durable. A channel that is
-        gone is no error: its messages come again."""
+        """Acknowledge whole batches in the order in which `take` returned them, after what they caused is durable. A
+        channel that is gone is no error: its messages come again."""
 
 
 class PublisherClockStore(Protocol):
@@ -149,7 +153,7 @@ class DefinitionStore(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedDelivery:
-    """A delivery to be stored. `leased` says that this worker attempts it as soon as it is durable;
+    """A delivery to be stored. `leased` says that this worker attempts it as soon as its event is durable;
     otherwise any worker finds it, at once or after `rests_until`. `ended` is set where it is over before any attempt.
     """
 
@@ -175,6 +179,17 @@ class PlannedEvent:
     deliveries: Sequence[PlannedDelivery]
     trace_parent: str | None = None
     """What the attempts go under, where the event is traced (`ports.Tracing`)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """A delivery that the store does not have yet, of an event that it has. `claim` is what it is attempted under where
+    it is leased, `lease_until` the end of that lease on the store's clock."""
+
+    plan: PlannedEvent
+    delivery: PlannedDelivery
+    claim: Claim
+    lease_until: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,9 +249,17 @@ class Rest:
 class DeliveryStore(Protocol):
     """Events and deliveries, written in batches. Every write may be repeated without doubling anything."""
 
-    async def admit(self, planned: Sequence[PlannedEvent]) -> Sequence[Claim]:
-        """Make events and their deliveries durable. An event that is already there keeps its first plan, and only
-        deliveries of that plan that are missing are added. Returns the claims that this worker now holds."""
+    async def admit(self, planned: Sequence[PlannedEvent]) -> Sequence[Draft]:
+        """Make events durable, each with the plan of its deliveries. Returns the deliveries of those that were not
+        there before: for a lease's time they are this worker's, to attempt and to `insert`.
+
+        An event that was there keeps its first plan. What the store lacks of it is inserted here, for any worker to
+        find once the one that has the event should have inserted it.
+        """
+
+    async def insert(self, drafts: Sequence[Draft], results: Mapping[DeliveryId, Result]) -> Collection[DeliveryId]:
+        """Make deliveries durable, with the result of their first attempt where there is one. Returns those that
+        somebody else has inserted meanwhile, or this call in vain before: their results are to be recorded."""
 
     async def claim(
         self, limit: int, *, except_for: Collection[WebhookId], ration: Callable[[Due], Ration | None]

@@ -18,7 +18,7 @@ from router.domain.principal import Principal
 from router.ports import AuditLog, Publisher, Reader, Registry, ReplayStore, TokenStore
 from router.web.api.auth import Access, Doorkeeper
 from router.web.api.catalogue import ENDPOINTS
-from router.web.api.endpoints import Api
+from router.web.api.endpoints import Api, CatchUp, nothing_to_catch_up
 from router.web.api.openapi import openapi_document
 from router.web.api.routes import JSON, add_endpoints
 from router.web.console.mount import Console, ConsoleSettings
@@ -52,6 +52,7 @@ def build_app(
     metrics: Collector,
     observe: Callable[[], None] = lambda: None,
     stalled: Callable[[], Sequence[str]] = tuple,
+    catch_up: CatchUp = nothing_to_catch_up,
 ) -> web.Application:
     """The application. `access` and `book` say who gets in, `sessions` who is in the console. `country` is where
     numbers are dialled, `egress` where new webhooks may lead.
@@ -59,7 +60,7 @@ def build_app(
     `replay_rate` is how many deliveries a second a bulk replay makes due where it does not say.
     `queue_of_source` says where a dead letter goes back to, `rotation_overlap` how long an old secret signs.
     `checks` is asked for readiness, `stalled` for liveness. `observe` brings the gauges of `metrics` up to date before
-    they are read.
+    they are read. `catch_up` returns once the store has every delivery that this process knows of.
     """
     doorkeeper = Doorkeeper(access, book)
     pages = Console(console, doorkeeper, sessions, now)
@@ -84,6 +85,7 @@ def build_app(
             randomness=randomness,
             checks=checks,
             rotation_overlap=rotation_overlap,
+            catch_up=catch_up,
         )
 
     add_endpoints(app, ENDPOINTS, api_for, doorkeeper)

@@ -11,12 +11,12 @@ import pytest
 import pytest_asyncio
 
 from router.adapters.mongo.dead_letters import MAX_KEPT_BODY_BYTES, MongoDeadLetters
-from router.adapters.mongo.deliveries import Retention
 from router.adapters.mongo.driver import Database, DriverName, open_database
 from router.adapters.mongo.indexes import ensure_indexes
 from router.adapters.mongo.reader import MongoReader
 from router.adapters.mongo.registry import MongoRegistry
 from router.adapters.mongo.resilience import Persistent, StoreHealth
+from router.adapters.mongo.retention import Retention
 from router.adapters.mongo.upkeep import MongoUpkeep
 from router.domain.event import Rejection, RejectionReason
 from router.ports import DeadLetter, MessageProperties, RawMessage

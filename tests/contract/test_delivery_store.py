@@ -14,10 +14,11 @@ import pymongo
 import pytest
 import pytest_asyncio
 
-from router.adapters.mongo.deliveries import MongoDeliveries, Retention
+from router.adapters.mongo.deliveries import MongoDeliveries
 from router.adapters.mongo.driver import Database, DriverName, open_database
 from router.adapters.mongo.indexes import ensure_indexes
 from router.adapters.mongo.resilience import Persistent, StoreHealth
+from router.adapters.mongo.retention import Retention
 from router.domain.delivery import Attempt, Claim, DeliveryReason, DeliveryStatus, Trigger, delivery_id
 from router.domain.errors import DependencyUnavailable
 from router.domain.event import AccountId, Event, EventType
@@ -26,6 +27,7 @@ from router.domain.matching import Verdict
 from router.domain.retry import Again, End
 from router.domain.webhook import WebhookId
 from router.ports import Due, PlannedDelivery, PlannedEvent, Ration, Rest, Result
+from tests.support.admitting import admitted
 from tests.support.fakes_delivery import NOW, FakeClock
 from tests.support.fault_proxy import FaultProxy, Protocol
 
@@ -126,16 +128,16 @@ def rest(claim: Claim, until: datetime = NOW + timedelta(minutes=5)) -> Rest:
 
 
 async def test_an_admitted_event_is_claimed_by_the_worker_that_admitted_it(world: World) -> None:
-    (claim,) = await world.one.admit([plan()])
+    (claim,) = await admitted(world.one, [plan()])
 
     assert (claim.webhook_id, claim.fence, claim.attempt_count, claim.payload) == (WEBHOOK, 1, 0, b'{"n": 1}')
     assert await take(world.two, 10) == []
 
 
 async def test_a_redelivered_event_doubles_nothing(world: World) -> None:
-    await world.one.admit([plan()])
+    await admitted(world.one, [plan()])
 
-    assert list(await world.two.admit([plan()])) == []
+    assert list(await admitted(world.two, [plan()])) == []
     assert await world.database["events"].count_documents({}) == 1
     assert await world.database["deliveries"].count_documents({}) == 1
 
@@ -155,7 +157,7 @@ async def test_an_insert_whose_reply_is_lost_leaves_nothing_to_wait_for_a_lease(
             database, Persistent(StoreHealth()), world.clock, Retention(payload=LEASE, log=LEASE), "worker-3"
         )
         losses = proxy.lose_replies(3, collection=collection)  # more than the driver's own repetition
-        claims = [*await worker.admit([plan(), plan(event("evt_2"))])]
+        claims = [*await admitted(worker, [plan(), plan(event("evt_2"))])]
         assert losses.is_over
         claims += await take(world.two, 10)
         await database.close()
@@ -164,7 +166,7 @@ async def test_an_insert_whose_reply_is_lost_leaves_nothing_to_wait_for_a_lease(
 
 
 async def test_of_two_events_with_one_id_in_a_batch_the_first_counts(world: World) -> None:
-    (claim,) = await world.one.admit([plan(event(payload=b"1")), plan(event(payload=b"2"))])
+    (claim,) = await admitted(world.one, [plan(event(payload=b"1")), plan(event(payload=b"2"))])
 
     assert claim.payload == b"1"
     stored = await world.database["events"].find_one({})
@@ -173,19 +175,125 @@ async def test_of_two_events_with_one_id_in_a_batch_the_first_counts(world: Worl
 
 async def test_an_event_that_lost_its_deliveries_to_a_crash_is_completed_from_its_first_plan(world: World) -> None:
     await world.one.admit([plan(event(payload=b"first"), WEBHOOK, WebhookId("wh_2"))])
-    await world.database["deliveries"].delete_many({})
 
     # Meanwhile wh_2 matches no more, and wh_3 does.
     assert list(await world.two.admit([plan(event(payload=b"second"), WEBHOOK, WebhookId("wh_3"))])) == []
 
+    assert await take(world.two, 10) == []  # worker-1 may live, and be at it
+    world.clock.moment += LEASE
     claims = await take(world.two, 10)
     assert {claim.webhook_id for claim in claims} == {"wh_1", "wh_2"}
     assert {claim.payload for claim in claims} == {b"first"}
     assert {claim.not_after for claim in claims} == {NOW + timedelta(seconds=30)}
 
 
+async def test_an_event_of_a_release_without_leases_of_events_is_completed_at_once(world: World) -> None:
+    await world.one.admit([plan()])
+    await world.database["events"].update_one({}, {"$unset": {"lease": ""}})
+
+    assert list(await world.two.admit([plan()])) == []
+
+    (claim,) = await take(world.two, 10)
+    assert claim.fence == 1
+
+
+async def test_a_message_that_comes_again_during_the_first_attempt_is_sent_by_nobody_else(world: World) -> None:
+    drafts = await world.one.admit([plan()])
+    claim = drafts[0].claim
+    for worker in (world.one, world.two):
+        assert list(await worker.admit([plan()])) == []
+        assert await take(worker, 10) == []
+
+    result = Result(claim=claim, attempt=attempt(1), next=DELIVERED)
+    found = await world.one.insert(drafts, {claim.delivery_id: result})
+    assert list(found) == [claim.delivery_id]
+    assert list(await world.one.record([result])) == []
+
+    document = await world.document(claim)
+    assert (document["status"], document["attempt_count"], "due_at" in document) == ("delivered", 1, False)
+    world.clock.moment += 2 * LEASE
+    assert await take(world.two, 10) == []
+
+
+async def test_a_result_that_comes_after_the_lease_of_its_event_is_lost_to_who_took_over(world: World) -> None:
+    drafts = await world.one.admit([plan()])
+    first = drafts[0].claim
+    await world.two.admit([plan()])
+    world.clock.moment += LEASE
+    (second,) = await take(world.two, 10)
+    assert second.fence == first.fence + 1
+
+    late = Result(claim=first, attempt=attempt(1), next=DELIVERED)
+    assert list(await world.one.insert(drafts, {first.delivery_id: late})) == [first.delivery_id]
+    assert list(await world.one.record([late])) == [late]
+    assert (await world.document(first))["status"] == "pending"
+
+
+FAILED = End(status=DeliveryStatus.FAILED, reason=DeliveryReason.GONE)
+LATER = Again(at=NOW + timedelta(minutes=1))
+
+
+@pytest.mark.parametrize(
+    ("after", "keep_lease", "tried"),
+    [(DELIVERED, False, True), (FAILED, False, True), (LATER, False, True), (LATER, True, True), (LATER, False, False)],
+)
+async def test_a_first_result_leaves_the_same_document_inserted_or_recorded(
+    world: World, after: Again | End, keep_lease: bool, tried: bool
+) -> None:
+    worker = MongoDeliveries(
+        world.database,
+        Persistent(StoreHealth()),
+        world.clock,
+        Retention(payload=LEASE, log=LEASE),
+        "worker-1",
+        announcing=True,
+    )
+    drafts = await worker.admit([plan(event(f"evt_{number}")) for number in range(2)])
+    inserted, recorded = (
+        Result(
+            claim=draft.claim,
+            attempt=attempt(1) if tried else None,
+            next=after,
+            url="https://x/",
+            keep_lease=keep_lease,
+        )
+        for draft in drafts
+    )
+    assert not await worker.insert(drafts, {inserted.claim.delivery_id: inserted})
+    assert list(await worker.record([recorded])) == []
+
+    one, other = [await world.document(result.claim) for result in (inserted, recorded)]
+    for document in (one, other):
+        for field in ("_id", "event", "event_id", "search"):
+            del document[field]
+        for entry in document.get("announce", ()):
+            del entry["id"]  # names the delivery
+    assert one == other
+
+
+async def test_a_first_result_whose_insert_lost_its_reply_is_recorded_once(world: World, mongo_url: str) -> None:
+    port = urlsplit(mongo_url).port
+    assert port is not None
+    async with FaultProxy(port, protocol=Protocol.MONGO) as proxy:
+        url = mongo_url.replace(f":{port}", f":{proxy.port}")
+        database = open_database(url, world.database._database.name, "pymongo")
+        keep = Retention(payload=LEASE, log=LEASE)
+        worker = MongoDeliveries(database, Persistent(StoreHealth()), world.clock, keep, "worker-3")
+        drafts = await worker.admit([plan()])
+        result = Result(claim=drafts[0].claim, attempt=attempt(1), next=DELIVERED)
+        losses = proxy.lose_replies(3, collection="deliveries")
+        found = await worker.insert(drafts, {result.claim.delivery_id: result})
+        assert losses.is_over
+        assert list(found) == [result.claim.delivery_id]
+        assert list(await worker.record([result])) == []
+        await database.close()
+
+    document = await world.document(result.claim)
+    assert (document["status"], len(document["attempts"])) == ("delivered", 1)
+
+
 async def test_what_is_not_leased_is_found_by_any_worker(world: World) -> None:
-    assert list(await world.one.admit([plan(leased=False)])) == []
+    assert list(await admitted(world.one, [plan(leased=False)])) == []
 
     (claim,) = await take(world.two, 10)
     assert claim.fence == 1
@@ -193,7 +301,7 @@ async def test_what_is_not_leased_is_found_by_any_worker(world: World) -> None:
 
 async def test_what_ended_at_once_is_stored_and_never_due(world: World) -> None:
     ended = End(status=DeliveryStatus.FAILED, reason=DeliveryReason.SUSPENDED)
-    assert list(await world.one.admit([plan(leased=False, ended=ended)])) == []
+    assert list(await admitted(world.one, [plan(leased=False, ended=ended)])) == []
 
     assert await take(world.two, 10) == []
     stored = await world.database["deliveries"].find_one({})
@@ -206,7 +314,7 @@ async def test_what_ended_at_once_is_stored_and_never_due(world: World) -> None:
 
 
 async def test_a_claim_is_free_again_when_its_lease_is_over(world: World) -> None:
-    await world.one.admit([plan()])
+    await admitted(world.one, [plan()])
     world.clock.moment += LEASE
 
     (claim,) = await take(world.two, 10)
@@ -215,7 +323,7 @@ async def test_a_claim_is_free_again_when_its_lease_is_over(world: World) -> Non
 
 
 async def test_a_delivery_that_lacks_what_ours_have_does_not_stop_the_others(world: World) -> None:
-    await world.one.admit([plan(event(f"evt_{number}"), leased=False) for number in range(2)])
+    await admitted(world.one, [plan(event(f"evt_{number}"), leased=False) for number in range(2)])
     broken = delivery_id(event("evt_0").key, WEBHOOK)
     await world.database["deliveries"].update_one({"_id": broken}, {"$unset": {"not_after": "", "created_at": ""}})
 
@@ -226,7 +334,7 @@ async def test_a_delivery_that_lacks_what_ours_have_does_not_stop_the_others(wor
 
 async def test_the_longest_due_come_first_and_full_lanes_are_left_out(world: World) -> None:
     for number in range(4):
-        await world.one.admit([plan(event(f"evt_{number}"), WebhookId(f"wh_{number}"), leased=False)])
+        await admitted(world.one, [plan(event(f"evt_{number}"), WebhookId(f"wh_{number}"), leased=False)])
         world.clock.moment += timedelta(seconds=1)
 
     claims = await take(world.two, 2, except_for=[WebhookId("wh_0")])
@@ -236,9 +344,9 @@ async def test_the_longest_due_come_first_and_full_lanes_are_left_out(world: Wor
 
 async def test_a_webhook_with_a_ration_gets_no_more_and_the_rest_is_put_off(world: World) -> None:
     dead, alive = WebhookId("wh_dead"), WebhookId("wh_alive")
-    await world.one.admit([plan(event(f"evt_{number}"), dead, leased=False) for number in range(4)])
+    await admitted(world.one, [plan(event(f"evt_{number}"), dead, leased=False) for number in range(4)])
     world.clock.moment += timedelta(seconds=1)
-    await world.one.admit([plan(event("evt_alive"), alive, leased=False)])
+    await admitted(world.one, [plan(event("evt_alive"), alive, leased=False)])
     later = NOW + timedelta(seconds=10)
 
     def ration(due: Due) -> Ration | None:
@@ -253,9 +361,9 @@ async def test_a_webhook_with_a_ration_gets_no_more_and_the_rest_is_put_off(worl
 
 async def test_calls_are_claimed_before_an_older_backlog_of_records(world: World) -> None:
     for number in range(5):
-        await world.one.admit([plan(replace(event(f"evt_{number}"), type=EventType.CDR), leased=False)])
+        await admitted(world.one, [plan(replace(event(f"evt_{number}"), type=EventType.CDR), leased=False)])
     world.clock.moment += timedelta(seconds=1)
-    await world.one.admit([plan(event("evt_call"), leased=False)])
+    await admitted(world.one, [plan(event("evt_call"), leased=False)])
 
     first = await take(world.two, 2)
     rest_of_them = await take(world.two, 10)
@@ -265,7 +373,7 @@ async def test_calls_are_claimed_before_an_older_backlog_of_records(world: World
 
 
 async def test_it_is_told_when_nothing_more_is_due(world: World) -> None:
-    await world.one.admit([plan(event(f"evt_{number}"), leased=False) for number in range(3)])
+    await admitted(world.one, [plan(event(f"evt_{number}"), leased=False) for number in range(3)])
 
     drained = [(await world.two.claim(2, except_for=(), ration=lambda _: None)).drained for _ in range(2)]
 
@@ -275,7 +383,7 @@ async def test_it_is_told_when_nothing_more_is_due(world: World) -> None:
 async def test_what_is_planned_to_rest_is_due_later_and_can_be_woken(world: World) -> None:
     planned = plan(leased=False)
     resting = replace(planned.deliveries[0], rests_until=NOW + timedelta(minutes=5))
-    await world.one.admit([replace(planned, not_after=None, deliveries=[resting])])
+    await admitted(world.one, [replace(planned, not_after=None, deliveries=[resting])])
 
     assert await take(world.two, 10) == []
     assert await world.one.wake(WEBHOOK) == 1
@@ -284,7 +392,7 @@ async def test_what_is_planned_to_rest_is_due_later_and_can_be_woken(world: Worl
 
 
 async def test_people_see_when_a_resting_delivery_is_looked_at_again(world: World) -> None:
-    (claim,) = await world.one.admit([replace(plan(), not_after=None)])
+    (claim,) = await admitted(world.one, [replace(plan(), not_after=None)])
     until = NOW + timedelta(minutes=5)
     await world.one.hold([rest(claim, until)])
     assert (await world.document(claim))["next_attempt_at"] == until
@@ -295,7 +403,7 @@ async def test_people_see_when_a_resting_delivery_is_looked_at_again(world: Worl
 
 
 async def test_two_workers_that_claim_at_once_share_nothing(world: World) -> None:
-    await world.one.admit([plan(event(f"evt_{number}"), leased=False) for number in range(20)])
+    await admitted(world.one, [plan(event(f"evt_{number}"), leased=False) for number in range(20)])
 
     first = await take(world.one, 20)
     second = await take(world.two, 20)
@@ -305,7 +413,7 @@ async def test_two_workers_that_claim_at_once_share_nothing(world: World) -> Non
 
 
 async def test_workers_that_race_for_what_is_due_take_each_delivery_once(world: World) -> None:
-    await world.one.admit([plan(event(f"evt_{number}"), leased=False) for number in range(100)])
+    await admitted(world.one, [plan(event(f"evt_{number}"), leased=False) for number in range(100)])
 
     async def take_all(worker: MongoDeliveries) -> list[Claim]:
         taken: list[Claim] = []
@@ -321,7 +429,7 @@ async def test_workers_that_race_for_what_is_due_take_each_delivery_once(world: 
 
 
 async def test_a_delivery_whose_event_is_gone_ends_as_too_old(world: World) -> None:
-    await world.one.admit([plan(leased=False)])
+    await admitted(world.one, [plan(leased=False)])
     await world.database["events"].delete_many({})
 
     assert await take(world.one, 10) == []
@@ -333,7 +441,7 @@ async def test_a_delivery_whose_event_is_gone_ends_as_too_old(world: World) -> N
 
 
 async def test_a_result_that_is_written_twice_counts_once(world: World) -> None:
-    (claim,) = await world.one.admit([plan()])
+    (claim,) = await admitted(world.one, [plan()])
     result = Result(claim=claim, attempt=attempt(1), next=DELIVERED)
 
     assert list(await world.one.record([result])) == []
@@ -346,7 +454,7 @@ async def test_a_result_that_is_written_twice_counts_once(world: World) -> None:
 
 
 async def test_a_result_of_a_lost_lease_changes_nothing(world: World) -> None:
-    (old,) = await world.one.admit([plan()])
+    (old,) = await admitted(world.one, [plan()])
     world.clock.moment += LEASE
     (new,) = await take(world.two, 10)
     await world.two.record([Result(claim=new, attempt=attempt(1), next=DELIVERED)])
@@ -359,7 +467,7 @@ async def test_a_result_of_a_lost_lease_changes_nothing(world: World) -> None:
 
 
 async def test_a_far_retry_is_given_back_and_a_near_one_kept(world: World) -> None:
-    (claim,) = await world.one.admit([plan()])
+    (claim,) = await admitted(world.one, [plan()])
     near = NOW + timedelta(seconds=1)
     await world.one.record([Result(claim=claim, attempt=attempt(1), next=Again(at=near), keep_lease=True)])
     world.clock.moment = near
@@ -378,7 +486,7 @@ async def test_a_far_retry_is_given_back_and_a_near_one_kept(world: World) -> No
 
 
 async def test_renewing_tells_what_is_ours_still(world: World) -> None:
-    ours, ended = await world.one.admit([plan(event(f"evt_{number}")) for number in range(2)])
+    ours, ended = await admitted(world.one, [plan(event(f"evt_{number}")) for number in range(2)])
     await world.one.record([Result(claim=ended, attempt=attempt(1), next=DELIVERED)])
 
     assert await world.one.renew([ours, ended]) == [ours]
@@ -387,7 +495,7 @@ async def test_renewing_tells_what_is_ours_still(world: World) -> None:
 
 
 async def test_a_renewed_claim_stays_and_a_released_one_goes(world: World) -> None:
-    (claim,) = await world.one.admit([plan()])
+    (claim,) = await admitted(world.one, [plan()])
     world.clock.moment += LEASE - timedelta(seconds=1)
     await world.one.renew([claim])
     world.clock.moment += LEASE - timedelta(seconds=1)
@@ -399,7 +507,7 @@ async def test_a_renewed_claim_stays_and_a_released_one_goes(world: World) -> No
 
 
 async def test_a_retry_that_is_released_keeps_its_time(world: World) -> None:
-    (claim,) = await world.one.admit([plan()])
+    (claim,) = await admitted(world.one, [plan()])
     later = NOW + timedelta(seconds=4)
     await world.one.record([Result(claim=claim, attempt=attempt(1), next=Again(at=later), keep_lease=True)])
 
@@ -411,7 +519,7 @@ async def test_a_retry_that_is_released_keeps_its_time(world: World) -> None:
 
 
 async def test_releasing_what_has_ended_does_not_bring_it_back(world: World) -> None:
-    (claim,) = await world.one.admit([plan()])
+    (claim,) = await admitted(world.one, [plan()])
     await world.one.record([Result(claim=claim, attempt=attempt(1), next=DELIVERED)])
 
     await world.one.release([claim])
@@ -422,7 +530,7 @@ async def test_releasing_what_has_ended_does_not_bring_it_back(world: World) -> 
 
 @pytest.mark.parametrize("webhook_id", [WEBHOOK, None])
 async def test_what_is_held_rests_until_it_is_woken(world: World, webhook_id: WebhookId | None) -> None:
-    (claim,) = await world.one.admit([plan()])
+    (claim,) = await admitted(world.one, [plan()])
     await world.one.hold([rest(claim)])
     assert await take(world.two, 10) == []
 
@@ -432,7 +540,7 @@ async def test_what_is_held_rests_until_it_is_woken(world: World, webhook_id: We
 
 
 async def test_what_is_held_is_looked_at_when_it_is_too_old(world: World) -> None:
-    (claim,) = await world.one.admit([plan()])
+    (claim,) = await admitted(world.one, [plan()])
     await world.one.hold([rest(claim)])
 
     world.clock.moment = NOW + timedelta(seconds=30)
@@ -441,7 +549,7 @@ async def test_what_is_held_is_looked_at_when_it_is_too_old(world: World) -> Non
 
 
 async def test_a_cancelled_delivery_stays_cancelled_whatever_was_in_flight(world: World) -> None:
-    (claim,) = await world.one.admit([plan()])
+    (claim,) = await admitted(world.one, [plan()])
 
     assert await world.two.cancel(WEBHOOK) == 1
     lost = await world.one.record([Result(claim=claim, attempt=attempt(1), next=DELIVERED)])
@@ -458,7 +566,7 @@ async def test_a_cancelled_delivery_stays_cancelled_whatever_was_in_flight(world
 async def test_a_delivery_is_never_due_again_whatever_it_ended_as_and_is_deleted_in_time(
     world: World, status: DeliveryStatus
 ) -> None:
-    (claim,) = await world.one.admit([plan()])
+    (claim,) = await admitted(world.one, [plan()])
     reason = None if status is DeliveryStatus.DELIVERED else DeliveryReason.EXHAUSTED
     await world.one.record([Result(claim=claim, attempt=attempt(1), next=End(status=status, reason=reason))])
 
@@ -475,7 +583,7 @@ async def test_a_delivery_is_never_due_again_whatever_it_ended_as_and_is_deleted
 
 
 async def test_what_was_cancelled_while_it_was_held_is_never_due_again(world: World) -> None:
-    (claim,) = await world.one.admit([plan()])
+    (claim,) = await admitted(world.one, [plan()])
     await world.one.hold([rest(claim)])
 
     assert await world.two.cancel(WEBHOOK) == 1
@@ -487,7 +595,7 @@ async def test_what_was_cancelled_while_it_was_held_is_never_due_again(world: Wo
 
 
 async def test_what_expired_for_want_of_its_event_is_never_due_again(world: World) -> None:
-    await world.one.admit([plan(leased=False)])
+    await admitted(world.one, [plan(leased=False)])
     await world.database["events"].delete_many({})
     await take(world.one, 10)
 
@@ -497,7 +605,7 @@ async def test_what_expired_for_want_of_its_event_is_never_due_again(world: Worl
 
 
 async def test_an_event_whose_payload_was_forgotten_is_no_longer_sent(world: World) -> None:
-    await world.one.admit([plan(leased=False)])
+    await admitted(world.one, [plan(leased=False)])
     await world.database["events"].update_many({}, {"$unset": {"payload": ""}})
 
     assert await take(world.one, 10) == []
@@ -510,7 +618,7 @@ async def test_an_event_whose_payload_was_forgotten_is_no_longer_sent(world: Wor
 
 async def test_waking_and_cancelling_one_webhook_leaves_the_others(world: World) -> None:
     other = WebhookId("wh_2")
-    claims = await world.one.admit([plan(event(), WEBHOOK, other)])
+    claims = await admitted(world.one, [plan(event(), WEBHOOK, other)])
     await world.one.hold([rest(claim) for claim in claims])
 
     assert await world.one.wake(WEBHOOK) == 1
@@ -521,7 +629,7 @@ async def test_waking_and_cancelling_one_webhook_leaves_the_others(world: World)
 
 
 async def test_a_claim_that_another_worker_holds_now_is_neither_renewed_released_nor_held(world: World) -> None:
-    (old,) = await world.one.admit([plan()])
+    (old,) = await admitted(world.one, [plan()])
     world.clock.moment += LEASE
     (new,) = await take(world.two, 10)
     before = await world.document(new)
@@ -535,7 +643,7 @@ async def test_a_claim_that_another_worker_holds_now_is_neither_renewed_released
 
 
 async def test_of_a_batch_of_results_only_the_lost_ones_are_told_and_the_others_written(world: World) -> None:
-    claims = await world.one.admit([plan(event(f"evt_{number}")) for number in range(3)])
+    claims = await admitted(world.one, [plan(event(f"evt_{number}")) for number in range(3)])
     (stale, *good) = claims
     await world.database["deliveries"].update_one({"_id": stale.delivery_id}, {"$inc": {"lease.fence": 1}})
     results = [Result(claim=claim, attempt=attempt(1), next=DELIVERED) for claim in claims]
@@ -570,7 +678,7 @@ async def test_admitting_without_a_reply_is_repeated_and_doubles_nothing(
 ) -> None:
     plans = [plan(event(f"evt_{number}"), WEBHOOK, WebhookId("wh_2")) for number in range(3)]
     with unconfirmed(mongo_client, "insert", times=times):
-        held = await world.one.admit(plans)
+        held = await admitted(world.one, plans)
 
     assert await world.database["events"].count_documents({}) == 3
     assert await world.database["deliveries"].count_documents({"status": "pending"}) == 6
@@ -584,7 +692,7 @@ async def test_admitting_without_a_reply_is_repeated_and_doubles_nothing(
 async def test_recording_without_a_reply_is_repeated_and_counts_once(
     world: World, mongo_client: pymongo.MongoClient[dict[str, object]]
 ) -> None:
-    claims = await world.one.admit([plan(event(f"evt_{number}")) for number in range(3)])
+    claims = await admitted(world.one, [plan(event(f"evt_{number}")) for number in range(3)])
     results = [Result(claim=claim, attempt=attempt(1), next=Again(at=NOW), keep_lease=True) for claim in claims]
     with unconfirmed(mongo_client, "update", times=2):
         assert list(await world.one.record(results)) == []
@@ -597,7 +705,7 @@ async def test_recording_without_a_reply_is_repeated_and_counts_once(
 async def test_a_server_that_refuses_for_a_while_is_asked_again(
     world: World, mongo_client: pymongo.MongoClient[dict[str, object]]
 ) -> None:
-    (claim,) = await world.one.admit([plan()])
+    (claim,) = await admitted(world.one, [plan()])
     far = Again(at=NOW + timedelta(minutes=10))
     data = {"failCommands": ["update", "find"], "errorCode": EXCEEDED_TIME_LIMIT, "appName": "webhook-router"}
     mongo_client.admin.command({"configureFailPoint": "failCommand", "mode": {"times": 3}, "data": data})
@@ -615,7 +723,7 @@ async def test_a_server_that_refuses_for_a_while_is_asked_again(
 async def test_claiming_from_a_store_that_is_away_is_left_to_the_next_time(
     world: World, mongo_client: pymongo.MongoClient[dict[str, object]]
 ) -> None:
-    await world.one.admit([plan(leased=False)])
+    await admitted(world.one, [plan(leased=False)])
     # Twice: the driver repeats a read by itself.
     data = {"failCommands": ["find"], "errorCode": EXCEEDED_TIME_LIMIT, "appName": "webhook-router"}
     mongo_client.admin.command({"configureFailPoint": "failCommand", "mode": {"times": 2}, "data": data})

@@ -11,10 +11,11 @@ import pytest
 import pytest_asyncio
 
 from router.adapters.mongo import upkeep as mongo_upkeep
-from router.adapters.mongo.deliveries import MongoDeliveries, Retention
+from router.adapters.mongo.deliveries import MongoDeliveries
 from router.adapters.mongo.driver import Database, DriverName, open_database
 from router.adapters.mongo.indexes import ensure_indexes
 from router.adapters.mongo.resilience import Persistent, StoreHealth
+from router.adapters.mongo.retention import Retention
 from router.adapters.mongo.upkeep import MongoUpkeep
 from router.domain.delivery import Attempt, DeliveryStatus, Trigger
 from router.domain.event import AccountId, Event, EventType
@@ -22,6 +23,7 @@ from router.domain.matching import Verdict
 from router.domain.retry import End
 from router.domain.webhook import WebhookId
 from router.ports import PlannedDelivery, PlannedEvent, Result
+from tests.support.admitting import admitted
 from tests.support.fakes_delivery import NOW, FakeClock
 
 KEEP = Retention(payload=timedelta(days=30), log=timedelta(days=90))
@@ -73,7 +75,7 @@ async def deliver(database: Database, event_id: str, received_at: datetime) -> N
         response_body="thanks for +33639981122",
         response_truncated=False,
     )
-    claims = await deliveries.admit([plan])
+    claims = await admitted(deliveries, [plan])
     end = End(status=DeliveryStatus.DELIVERED)
     await deliveries.record([Result(claim=claim, attempt=attempt, next=end) for claim in claims])
 

@@ -17,12 +17,13 @@ from motor.motor_asyncio import AsyncIOMotorClient
 from pymongo.monitoring import CommandFailedEvent, CommandListener, CommandStartedEvent, CommandSucceededEvent
 
 from router.adapters.mongo.definitions import MongoDefinitions
-from router.adapters.mongo.deliveries import MongoDeliveries, Retention
+from router.adapters.mongo.deliveries import MongoDeliveries
 from router.adapters.mongo.driver import Database, DriverName, open_database
 from router.adapters.mongo.indexes import ensure_indexes
 from router.adapters.mongo.outbox import MongoOutbox
 from router.adapters.mongo.registry import MongoRegistry
 from router.adapters.mongo.resilience import Persistent, StoreHealth
+from router.adapters.mongo.retention import Retention
 from router.domain.announcement import (
     LEFT_BEHIND,
     Announcement,
@@ -35,6 +36,7 @@ from router.domain.retry import Again, End
 from router.domain.webhook import Suspension, SuspensionReason, WebhookId
 from router.ports import Outbox, Result
 from tests.contract.test_delivery_store import event, plan, unconfirmed
+from tests.support.admitting import admitted
 from tests.support.fakes_announcing import FakeOutbox, delivery_failed, webhook_announcement
 from tests.support.fakes_delivery import NOW, FakeClock
 
@@ -78,7 +80,7 @@ class Store:
         return MongoOutbox(*self._parts(), self.clock, owner)
 
     async def claim(self, event_id: str = "evt_1", owner: str = ONE) -> Claim:
-        (claim,) = await self.deliveries(owner).admit([plan(event(event_id))])
+        (claim,) = await admitted(self.deliveries(owner), [plan(event(event_id))])
         return claim
 
     async def document(self, collection: str = "deliveries") -> dict[str, Any]:
@@ -244,7 +246,7 @@ async def test_what_is_no_failure_for_good_is_not_announced(store: Store, after:
 
 async def test_what_ends_at_admission_as_suspended_is_not_announced(store: Store) -> None:
     ended = End(status=DeliveryStatus.FAILED, reason=DeliveryReason.SUSPENDED)
-    await store.deliveries().admit([plan(leased=False, ended=ended)])
+    await admitted(store.deliveries(), [plan(leased=False, ended=ended)])
 
     assert list(await store.outbox().pending(10)) == []
 

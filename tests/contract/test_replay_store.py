@@ -10,13 +10,14 @@ from typing import Any, Final
 import pytest
 import pytest_asyncio
 
-from router.adapters.mongo.deliveries import MongoDeliveries, Retention
+from router.adapters.mongo.deliveries import MongoDeliveries
 from router.adapters.mongo.driver import Database, DriverName, open_database
 from router.adapters.mongo.indexes import ensure_indexes
 from router.adapters.mongo.replay_documents import beyond, walk
 from router.adapters.mongo.replay_queue import MongoReplayQueue
 from router.adapters.mongo.replays import MongoReplays
 from router.adapters.mongo.resilience import Persistent, StoreHealth
+from router.adapters.mongo.retention import Retention
 from router.domain.delivery import Attempt, AttemptError, Claim, DeliveryId, DeliveryReason, DeliveryStatus, Trigger
 from router.domain.event import AccountId, Event, EventType
 from router.domain.lease import LEASE
@@ -25,6 +26,7 @@ from router.domain.replay import MAX_ATTEMPTS, ReplayId, ReplayKind, ReplayState
 from router.domain.retry import Again, End
 from router.domain.webhook import Webhook, WebhookId
 from router.ports import DeliveryFilter, PlannedDelivery, PlannedEvent, Position, Replay, Rest, Result, Turn
+from tests.support.admitting import admitted
 from tests.support.fakes_delivery import NOW, FakeClock
 
 KEEP: Final = Retention(payload=timedelta(days=30), log=timedelta(days=90))
@@ -51,7 +53,7 @@ class World:
 
     async def ended(self, event_id: str = "evt_1", end: End = EXHAUSTED, at: datetime = NOW) -> DeliveryId:
         """A delivery with one attempt behind it."""
-        (claim,) = await self.deliveries.admit([plan(event_id, at=at)])
+        (claim,) = await admitted(self.deliveries, [plan(event_id, at=at)])
         await self.deliveries.record([Result(claim=claim, attempt=attempt(1), next=end, url="https://crm.example/")])
         return claim.delivery_id
 
@@ -166,7 +168,7 @@ async def test_a_delivery_is_replayed_whatever_its_end(world: World, end: End) -
 
 
 async def test_a_delivery_that_a_worker_holds_is_left_to_it(world: World) -> None:
-    (claim,) = await world.deliveries.admit([plan()])
+    (claim,) = await admitted(world.deliveries, [plan()])
 
     assert not await world.replays.replay_delivery(claim.delivery_id, world.clock.now())
     assert not await world.replays.replay_delivery(DeliveryId("dlv_none"), world.clock.now())
@@ -174,7 +176,7 @@ async def test_a_delivery_that_a_worker_holds_is_left_to_it(world: World) -> Non
 
 
 async def test_a_delivery_that_rests_for_a_paused_webhook_is_sent_at_once(world: World) -> None:
-    (claim,) = await world.deliveries.admit([plan()])
+    (claim,) = await admitted(world.deliveries, [plan()])
     await world.deliveries.hold([Rest(claim=claim, until=NOW + timedelta(minutes=5))])
 
     assert await world.replays.replay_delivery(claim.delivery_id, world.clock.now())
@@ -185,7 +187,7 @@ async def test_a_delivery_that_rests_for_a_paused_webhook_is_sent_at_once(world:
 
 
 async def test_result_of_before_a_replay_is_not_recorded_over_it(world: World) -> None:
-    (claim,) = await world.deliveries.admit([plan()])
+    (claim,) = await admitted(world.deliveries, [plan()])
     await world.deliveries.hold([Rest(claim=claim, until=NOW)])
     await world.replays.replay_delivery(claim.delivery_id, world.clock.now())
 
@@ -328,7 +330,7 @@ async def test_what_was_sent_or_is_on_its_way_since_is_told_apart(world: World) 
     turn = await started(world)
     world.clock.moment += SECOND
     later = await world.ended("evt_2")
-    (held,) = await world.deliveries.admit([plan("evt_3")])
+    (held,) = await admitted(world.deliveries, [plan("evt_3")])
     erased = await world.ended("evt_4")
     await world.database["events"].update_one({"event_id": "evt_4"}, {"$unset": {"payload": ""}})
 
@@ -418,7 +420,7 @@ async def test_replays_are_listed_by_account_the_newest_first(world: World) -> N
 
 async def missed(world: World, event_id: str = "evt_1") -> Turn:
     """A turn of a replay of missing events, over one that matched nothing."""
-    await world.deliveries.admit([plan(event_id, verdict=Verdict.PAUSED)])
+    await admitted(world.deliveries, [plan(event_id, verdict=Verdict.PAUSED)])
     return await started(world, kind=ReplayKind.MISSING)
 
 
@@ -433,7 +435,7 @@ HOOK: Final = Webhook(
 
 
 async def test_events_that_matched_nothing_are_found_and_others_are_not(world: World) -> None:
-    await world.deliveries.admit([plan("evt_matched")])
+    await admitted(world.deliveries, [plan("evt_matched")])
     turn = await missed(world)
 
     found, _ = await world.one.find(turn, 10)
@@ -483,7 +485,7 @@ async def test_a_missing_event_that_goes_to_two_webhooks_is_one_to_wait_for(worl
 
 @pytest.mark.parametrize("kind", ReplayKind)
 async def test_what_a_replay_goes_through_is_found_by_an_index(world: World, kind: ReplayKind) -> None:
-    await world.deliveries.admit([plan(verdict=Verdict.PAUSED)])
+    await admitted(world.deliveries, [plan(verdict=Verdict.PAUSED)])
     await world.ended("evt_2")
     collection, query, index, key = walk(kind, replay().where, NOW)
     query = beyond(query, key, Position(at=NOW - SECOND, id="a"))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 
 import pytest
 
+from router.application.drafts import WAIT
 from router.application.record import MAX_UNRECORDED
 from tests.faults.conftest import MakeTrial
 from tests.support.customer import OK
@@ -15,6 +17,12 @@ from tests.support.router_process import wait_for
 
 IN_FLIGHT = 16
 """Attempts in flight to one webhook, by default."""
+
+
+async def answer_late(exchange: Exchange) -> None:
+    """After the delivery was inserted without its result, which is then recorded by itself."""
+    await asyncio.sleep(3 * WAIT.total_seconds())
+    await exchange.send(OK)
 
 
 async def die_and_start_again(trial: Trial, killpoint: str, *, events: int = 200) -> int:
@@ -43,7 +51,7 @@ async def test_kill_before_the_insert_loses_nothing_and_doubles_nothing(make_tri
 @pytest.mark.fault(26, "SIGKILL {place}")
 @pytest.mark.parametrize(
     ("killpoint", "place"),
-    [("before_ack=kill@3", "between insert and ack"), ("after_ack=kill@3", "after the ack, before its first attempt")],
+    [("before_ack=kill@3", "between insert and ack"), ("after_ack=kill@3", "after the ack of a batch")],
 )
 async def test_kill_around_the_ack_loses_nothing(make_trial: MakeTrial, killpoint: str, place: str) -> None:
     trial = await make_trial()
@@ -57,6 +65,8 @@ async def test_kill_around_the_ack_loses_nothing(make_trial: MakeTrial, killpoin
     ("killpoint", "place"),
     [
         ("after_http=kill", "between HTTP 200 and its result"),
+        ("between_inserts=kill", "between first results and their insert"),
+        ("after_insert=kill", "after the insert of first results"),
         ("before_record=kill", "between the results of a batch and their record"),
         ("after_record=kill", "after the record of a batch"),
     ],
@@ -65,6 +75,8 @@ async def test_kill_around_the_record_doubles_only_what_was_in_flight(
     make_trial: MakeTrial, killpoint: str, place: str
 ) -> None:
     trial = await make_trial()
+    if "record" in killpoint:
+        trial.customer.behave = lambda _: answer_late
     unrecorded = await die_and_start_again(trial, killpoint)
     await trial.check(duplicates_allowed=unrecorded)
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pymongo
@@ -15,7 +16,7 @@ import pytest_asyncio
 from router.adapters.mongo import privacy as mongo_privacy
 from router.adapters.mongo.driver import Database, open_database
 from router.adapters.mongo.indexes import ensure_indexes
-from router.adapters.mongo.privacy import MongoPrivacy
+from router.adapters.mongo.privacy import LOOK_AGAIN_SECONDS, MongoPrivacy
 from router.adapters.mongo.reader import MongoReader
 from router.adapters.mongo.webhooks import webhook_document
 from router.application import privacy
@@ -230,6 +231,35 @@ async def test_a_pending_delivery_ends_and_its_worker_records_nothing_over_it(
     assert (after["completed_at"], after["expire_at"]) == (at(60), at(60) + KEEP)
     assert after["lease"]["fence"] == 5
     assert "due_at" not in after
+
+
+async def test_a_delivery_that_is_about_to_be_inserted_is_waited_for(store: MongoPrivacy, stored: StoredThings) -> None:
+    received = event("evt-new", matched=["wh_crm"], payload=body(caller=CALLER))
+    stored.add_event(received)
+    stored.database["events"].update_one({"_id": received.key}, {"$set": {"lease.until": at(75)}})
+
+    async def insert_late() -> None:
+        await asyncio.sleep(3 * LOOK_AGAIN_SECONDS)
+        stored.add_delivery(delivery(received), received.key, keys(CALLER))
+
+    erased, _ = await asyncio.gather(erase(store), insert_late())
+
+    assert erased.deliveries == 6
+    late = stored.database["deliveries"].find_one({"event": received.key})
+    assert late is not None
+    assert SUBJECT.search_key not in repr(late)
+
+
+@pytest.mark.parametrize("until", [at(60), at(61)])
+async def test_a_delivery_that_does_not_come_is_waited_for_no_longer_than_its_lease(
+    store: MongoPrivacy, stored: StoredThings, until: datetime
+) -> None:
+    received = event("evt-new", matched=["wh_crm"], payload=body(caller=CALLER))
+    stored.add_event(received)
+    stored.database["events"].update_one({"_id": received.key}, {"$set": {"lease.until": until}})
+
+    assert (await erase(store)).deliveries == 5
+    assert (await find(store)).mentions == []
 
 
 async def test_erasing_that_was_cut_short_is_taken_up_again(store: MongoPrivacy, database: Database) -> None:

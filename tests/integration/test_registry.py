@@ -16,12 +16,12 @@ import trustme
 
 from router.adapters.mongo.dead_letters import MongoDeadLetters
 from router.adapters.mongo.definitions import MongoDefinitions
-from router.adapters.mongo.deliveries import Retention
 from router.adapters.mongo.driver import Database, open_database
 from router.adapters.mongo.indexes import ensure_indexes
 from router.adapters.mongo.reader import MongoReader
 from router.adapters.mongo.registry import MongoRegistry
 from router.adapters.mongo.resilience import Persistent, StoreHealth
+from router.adapters.mongo.retention import Retention
 from router.adapters.mongo.sealing import sealed
 from router.adapters.mongo.versions import MIN_KEY_BYTES, VERSION_LENGTH, exactly, version_of
 from router.adapters.mongo.webhooks import webhook_document

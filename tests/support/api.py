@@ -17,11 +17,11 @@ from prometheus_client import CollectorRegistry, Gauge
 from yarl import URL
 
 from router.adapters.mongo.audit import MongoAuditTrail
-from router.adapters.mongo.deliveries import Retention
 from router.adapters.mongo.driver import Database
 from router.adapters.mongo.reader import MongoReader
 from router.adapters.mongo.registry import MongoRegistry
 from router.adapters.mongo.replays import MongoReplays
+from router.adapters.mongo.retention import Retention
 from router.adapters.mongo.sessions import MongoSessions
 from router.adapters.mongo.tokens import MongoTokens
 from router.application.limits import Rate

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Collection, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -10,6 +11,8 @@ from router.application.circuits import Circuits
 from router.domain.announcement import WebhookAnnouncement
 from router.domain.delivery import Claim, DeliveryId, delivery_id
 from router.domain.event import AccountId, Event, EventKey, EventType
+from router.domain.lease import LEASE
+from router.domain.matching import Verdict
 from router.domain.outcome import Answer, SendResult
 from router.domain.signing import Secret
 from router.domain.webhook import Suspension, Webhook, WebhookId
@@ -18,9 +21,11 @@ from router.ports import (
     DeadLetter,
     DefinitionChange,
     DefinitionSnapshot,
+    Draft,
     Due,
     Intake,
     OutgoingRequest,
+    PlannedDelivery,
     PlannedEvent,
     Ration,
     Rest,
@@ -102,6 +107,7 @@ class FakeClock:
 
     async def sleep(self, seconds: float) -> None:
         self.moment += timedelta(seconds=seconds)
+        await asyncio.sleep(0)
 
 
 @dataclass
@@ -109,8 +115,12 @@ class FakeDeliveries:
     """`ports.DeliveryStore` that remembers what it was told. `refuses` names events that it cannot store."""
 
     refuses: set[str] = field(default_factory=set)
+    refuses_deliveries: set[DeliveryId] = field(default_factory=set)
     known: set[str] = field(default_factory=set)
     admitted: list[PlannedEvent] = field(default_factory=list)
+    found: set[DeliveryId] = field(default_factory=set)
+    """Deliveries that somebody else has inserted."""
+    inserted: list[Draft] = field(default_factory=list)
     due: list[Claim] = field(default_factory=list)
     recorded: list[Result] = field(default_factory=list)
     lost: set[DeliveryId] = field(default_factory=set)
@@ -123,19 +133,24 @@ class FakeDeliveries:
     """Deliveries that somebody else ended or claimed."""
     log: list[str] = field(default_factory=list)
 
-    async def admit(self, planned: Sequence[PlannedEvent]) -> Sequence[Claim]:
+    async def admit(self, planned: Sequence[PlannedEvent]) -> Sequence[Draft]:
         self.log.append("admit")
         if any(plan.event.event_id in self.refuses for plan in planned):
             raise ValueError("this event cannot be stored")
         self.admitted += planned
         fresh = [plan for plan in planned if plan.event.event_id not in self.known]
         self.known.update(plan.event.event_id for plan in planned)
-        return [
-            _claim_of(plan.event, delivery.webhook_id)
-            for plan in fresh
-            for delivery in plan.deliveries
-            if delivery.leased
-        ]
+        return [draft(plan, delivery) for plan in fresh for delivery in plan.deliveries]
+
+    async def insert(self, drafts: Sequence[Draft], results: Mapping[DeliveryId, Result]) -> Collection[DeliveryId]:
+        self.log.append("insert")
+        if any(each.claim.delivery_id in self.refuses_deliveries for each in drafts):
+            raise ValueError("this delivery cannot be stored")
+        ids = [each.claim.delivery_id for each in drafts]
+        found = self.found.intersection(ids)
+        self.inserted += [each for each in drafts if each.claim.delivery_id not in found]
+        self.recorded += [results[each] for each in ids if each in results and each not in found]
+        return found
 
     async def claim(
         self, limit: int, *, except_for: Collection[WebhookId], ration: Callable[[Due], Ration | None]
@@ -174,6 +189,41 @@ class FakeDeliveries:
     async def cancel(self, webhook_id: WebhookId) -> int:
         self.cancelled.append(webhook_id)
         return 1
+
+
+def draft(plan: PlannedEvent, delivery: PlannedDelivery) -> Draft:
+    """A delivery that is not stored yet, by a worker whose lease has just begun."""
+    claim = _claim_of(plan.event, delivery.webhook_id)
+    return Draft(plan=plan, delivery=delivery, claim=claim, lease_until=NOW + LEASE)
+
+
+def draft_of(identity: str, *, leased: bool = True) -> Draft:
+    """The draft of the delivery of this name."""
+    planned = PlannedDelivery(webhook_id=WebhookId("wh_1"), url="https://crm.example/", leased=leased)
+    event = Event(
+        account_id=ACCOUNT,
+        event_id="evt_1",
+        type=EventType.CDR,
+        name=None,
+        occurred_at=NOW,
+        received_at=NOW,
+        call_id=None,
+        sequence=None,
+        tracking_number=None,
+        user_id=None,
+        number_keys=(),
+        payload=b"{}",
+        source="cdr",
+    )
+    plan = PlannedEvent(
+        event=event,
+        born_at=NOW,
+        not_after=None,
+        account_enabled=True,
+        trace=[(planned.webhook_id, Verdict.MATCHED)],
+        deliveries=[planned],
+    )
+    return Draft(plan=plan, delivery=planned, claim=claim(identity), lease_until=NOW + LEASE)
 
 
 def _claim_of(event: Event, webhook_id: WebhookId) -> Claim:
@@ -253,6 +303,7 @@ class FakeSource:
     batches: list[list[Intake]]
     log: list[str] = field(default_factory=list)
     settled: list[Intake] = field(default_factory=list)
+    is_full: bool = False
 
     async def arrival(self) -> None: ...
 

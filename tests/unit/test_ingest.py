@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import time
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
 import pytest
 from structlog.testing import capture_logs
 
-from router.application.budget import LEAST_RETRIES, RetryBudget
+from router.application.budget import RetryBudget
 from router.application.circuits import PUT_OFF
 from router.application.definitions import DefinitionBook
 from router.application.health import WebhookHealth
-from router.application.ingest import BACKLOG, HANDLER_TRIES, Ingest
+from router.application.ingest import HANDLER_TRIES, Ingest
 from router.application.lanes import LaneLimits, Lanes
-from router.application.record import MAX_UNRECORDED, Recorder
+from router.application.record import MAX_BATCH, MAX_UNRECORDED, Recorder
 from router.application.timers import Timers
 from router.application.turns import Turns
-from router.domain.delivery import Claim, DeliveryReason, DeliveryStatus
+from router.domain.delivery import DeliveryId, DeliveryReason, DeliveryStatus, delivery_id
 from router.domain.event import AccountId, Event, EventType, Rejection, RejectionReason
+from router.domain.lease import LEASE, RENEW_BELOW
 from router.domain.matching import Verdict
 from router.domain.retry import End, Schedule
-from router.domain.webhook import Account, Suspension, SuspensionReason, Webhook
+from router.domain.webhook import Account, Suspension, SuspensionReason, Webhook, WebhookId
 from router.ports import (
     DeadLetter,
     DefinitionSnapshot,
+    Draft,
     Intake,
     MessageProperties,
     PlannedDelivery,
@@ -104,6 +107,8 @@ class World:
     """A webhook whose circuit is open, and whose probe is under way."""
     budget: RetryBudget = field(default_factory=lambda: RetryBudget(lambda: False))
     turns: Turns = field(default_factory=Turns)
+    source: FakeSource = field(default_factory=lambda: FakeSource([]))
+    source_class: type[FakeSource] = FakeSource
 
     def count(self, name: str, **labels: str) -> float:
         return self.metrics.registry.get_sample_value(name, labels) or 0
@@ -121,7 +126,7 @@ class World:
             is_failing=known.is_failing,
             is_hanging=known.is_hanging,
         )
-        source = FakeSource(list(batches), self.deliveries.log)
+        source = self.source = self.source_class(list(batches), self.deliveries.log, is_full=self.source.is_full)
         health = WebhookHealth(book, FakeDefinitions(), clock, DAYS, recovered_after=MINUTE)
         self.recorder = recorder = Recorder(
             deliveries=self.deliveries,
@@ -136,7 +141,8 @@ class World:
         )
         for number in range(self.backlog):
             recorder.put(Result(claim=claim(f"dlv_{number}"), attempt=None, next=End(status=DeliveryStatus.DELIVERED)))
-        await Ingest(
+        recording = asyncio.create_task(recorder.run())
+        self.ingest = Ingest(
             source=source,
             deliveries=self.deliveries,
             dead_letters=self.letters,
@@ -149,7 +155,10 @@ class World:
             schedules=dict.fromkeys(EventType, replace(SCHEDULE, max_age=self.max_age)),
             metrics=self.metrics,
             turns=self.turns,
-        ).run()
+        )
+        await self.ingest.run()
+        recorder.stop()
+        await recording
         return source
 
 
@@ -158,7 +167,7 @@ async def test_a_batch_is_acknowledged_only_after_it_is_stored() -> None:
 
     source = await world.take_in([intake("evt_1"), intake("evt_2")])
 
-    assert world.deliveries.log == ["admit", "settle"]
+    assert world.deliveries.log == ["admit", "insert", "settle"]
     assert len(source.settled) == 2
     assert world.lanes.held == 2
 
@@ -258,7 +267,7 @@ async def test_a_dead_letter_is_durable_before_its_message_is_acknowledged() -> 
     world.letters = Logged()
     await world.take_in([intake("evt_1"), intake(Rejection(reason=RejectionReason.TOO_DEEP, detail=""))])
 
-    assert world.deliveries.log == ["bury", "admit", "settle"]
+    assert world.deliveries.log == ["bury", "admit", "insert", "settle"]
     assert world.count("webhook_router_dead_letters_total", reason="too_deep") == 1
 
 
@@ -327,20 +336,135 @@ async def test_one_event_for_several_webhooks_is_one_place_in_each_lane() -> Non
     assert world.lanes.held == 2
 
 
-async def test_a_batch_in_hand_is_finished_and_no_other_taken_while_results_wait() -> None:
-    world = World(snapshot(webhook()), backlog=MAX_UNRECORDED)
-    taking = asyncio.create_task(world.take_in([intake("evt_1")], [intake("evt_2")]))
-    while "settle" not in world.deliveries.log:
-        await asyncio.sleep(0)
-    for _ in range(10):
-        await asyncio.sleep(0)
-    assert world.deliveries.log == ["admit", "settle"]
+class Stuck(FakeDeliveries):
+    """Does not write results before it may."""
 
-    world.recorder.stop()
-    await world.recorder.run()
+    may = asyncio.Event()
+
+    async def record(self, results: Sequence[Result]) -> Sequence[Result]:
+        await self.may.wait()
+        return await super().record(results)
+
+
+async def test_a_batch_in_hand_is_finished_and_no_other_taken_while_results_wait() -> None:
+    world = World(snapshot(webhook()), backlog=MAX_UNRECORDED + MAX_BATCH, deliveries=Stuck())
+    Stuck.may.clear()
+    taking = asyncio.create_task(world.take_in([intake("evt_1")], [intake("evt_2")]))
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert world.deliveries.log == ["admit"]
+
+    Stuck.may.set()
     await taking
 
-    assert world.deliveries.log == ["admit", "settle"] * 2
+    assert world.deliveries.log.count("admit") == 2
+    assert len(world.deliveries.inserted) == 2
+
+
+# --- what is acknowledged, and when -------------------------------------------------------------------
+
+
+class Slow(FakeDeliveries):
+    """Inserts deliveries of `evt_1` alone, until it may go on."""
+
+    may = asyncio.Event()
+
+    async def insert(self, drafts: Sequence[Draft], results: Mapping[DeliveryId, Result]) -> Collection[DeliveryId]:
+        inserted = await super().insert(drafts, results)
+        if any(each.claim.event_id != "evt_1" for each in drafts):
+            await self.may.wait()
+        return inserted
+
+
+async def test_the_next_batch_is_taken_in_while_deliveries_of_the_last_are_not_inserted_yet() -> None:
+    world = World(snapshot(webhook()), deliveries=Slow())
+    Slow.may.clear()
+    taking = asyncio.create_task(world.take_in([intake("evt_1")], [intake("evt_2")], [intake("evt_3")]))
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert world.deliveries.log[:2] == ["admit", "admit"]
+    assert "settle" not in world.deliveries.log
+
+    Slow.may.set()
+    source = await taking
+
+    assert [item.content.event_id for item in source.settled if isinstance(item.content, Event)] == [
+        "evt_1", "evt_2", "evt_3",
+    ]  # fmt: skip
+
+
+async def test_what_is_known_is_acknowledged_without_a_second_delivery() -> None:
+    world = World(snapshot(webhook()))
+    world.deliveries.known = {"evt_1"}
+
+    source = await world.take_in([intake("evt_1")])
+
+    assert world.deliveries.log == ["admit", "settle"]
+    assert len(source.settled) == 1
+    assert world.lanes.held == 0
+
+
+async def test_a_message_of_which_the_store_refuses_a_delivery_is_a_dead_letter_and_acknowledged() -> None:
+    world = World(snapshot(webhook("a"), webhook("b")))
+    world.deliveries.refuses_deliveries = {delivery_id(event("evt_2").key, WebhookId(each)) for each in ("a", "b")}
+    refused = intake("evt_2")
+
+    with capture_logs() as log:
+        source = await world.take_in([intake("evt_1"), refused])
+
+    assert [letter.raw for letter in world.letters.letters] == [refused.raw]
+    assert len(source.settled) == 2
+    assert len(world.deliveries.inserted) == 2
+    refusals = [line for line in log if line["event"] == "deliveries_refused"]
+    assert [(line["deliveries"], line["error"]) for line in refusals] == [
+        (4, "ValueError"), (1, "ValueError"), (1, "ValueError"),
+    ]  # fmt: skip
+
+
+async def test_a_reader_finds_what_was_taken_in_and_waits_for_nothing_else() -> None:
+    world = World(snapshot(webhook()))
+    arrived = asyncio.Event()
+
+    class Open(FakeSource):
+        async def arrival(self) -> None:
+            if not self.batches:
+                await arrived.wait()
+
+    world.source_class = Open
+    taking = asyncio.create_task(world.take_in([intake("evt_1")]))
+    while not world.deliveries.admitted:
+        await asyncio.sleep(0)
+    assert world.deliveries.inserted == []
+
+    await world.ingest.catch_up()
+    assert len(world.deliveries.inserted) == 1
+    await world.ingest.catch_up()
+
+    arrived.set()
+    await taking
+
+
+@pytest.mark.parametrize(
+    ("left", "is_held"), [(RENEW_BELOW + timedelta(seconds=1), True), (RENEW_BELOW, False), (-LEASE, False)]
+)
+async def test_a_claim_is_held_for_what_is_left_of_its_lease_if_that_is_enough(left: timedelta, is_held: bool) -> None:
+    class Late(FakeDeliveries):
+        async def admit(self, planned: Sequence[PlannedEvent]) -> Sequence[Draft]:
+            drafts = await super().admit(planned)
+            return [replace(draft, lease_until=NOW + left) for draft in drafts]
+
+    world = World(snapshot(webhook()), queued_per_lane=1, deliveries=Late())
+    await world.take_in([intake("evt_1")])
+
+    assert [draft.delivery.leased for draft in world.deliveries.inserted] == [is_held]
+    assert world.lanes.room() == 80 - is_held
+    for held in world.lanes.all_held():
+        now = time.monotonic()
+        assert world.lanes.holds(held, now=now)
+        assert not world.lanes.holds(held, now=now + left.total_seconds())
+    # The place that was kept for it is free again.
+    await world.take_in([intake("evt_2")])
+    assert world.deliveries.admitted[-1].deliveries[0].leased
 
 
 async def test_a_batch_is_taken_when_its_turn_comes_so_that_what_arrived_meanwhile_is_in_it() -> None:
@@ -355,7 +479,7 @@ async def test_a_batch_is_taken_when_its_turn_comes_so_that_what_arrived_meanwhi
     await taking
 
     assert len(world.deliveries.admitted) == 2
-    assert world.deliveries.log == ["admit", "settle"]
+    assert world.deliveries.log == ["admit", "insert", "settle"]
 
 
 # --- after an outage, and for webhooks that fail -----------------------------------------------------
@@ -405,13 +529,15 @@ async def test_deliveries_of_an_open_circuit_rest_from_the_beginning() -> None:
     assert world.lanes.held == 0
 
 
-async def test_a_large_batch_says_that_more_waits_at_the_broker() -> None:
+async def test_a_full_source_says_that_more_waits_at_the_broker() -> None:
     world = World(snapshot())
-    await world.take_in([intake(f"evt_{number}") for number in range(BACKLOG)])
+    world.source.is_full = True
+    await world.take_in([intake(f"evt_{number}") for number in range(200)])
 
-    assert world.budget.allowance(200) == max(LEAST_RETRIES, BACKLOG // 10)
+    assert world.budget.allowance(200) == 20
 
-    await world.take_in([intake(f"evt_{number}") for number in range(BACKLOG - 1)])
+    world.source.is_full = False
+    await world.take_in([intake(f"evt_{number}") for number in range(200)])
 
     assert world.budget.allowance(200) == 200
 
@@ -473,7 +599,7 @@ async def test_an_event_that_raises_when_a_refused_batch_is_planned_anew_is_park
     world.deliveries.refuses = {"evt_1"}
 
     class Refusing(FakeDeliveries):
-        async def admit(self, planned: Sequence[PlannedEvent]) -> Sequence[Claim]:
+        async def admit(self, planned: Sequence[PlannedEvent]) -> Sequence[Draft]:
             book._left = 1_000
             return await super().admit(planned)
 

@@ -54,11 +54,10 @@ class Part:
 
     async def admit(self, planned: object) -> str:
         self.calls.append("admit")
-        await self._insert_deliveries(planned)
         return "admitted"
 
-    async def _insert_deliveries(self, planned: object) -> None:
-        self.calls.append("deliveries")
+    async def insert(self, drafts: object, results: object) -> None:
+        self.calls.append("insert")
 
     async def record(self, results: object) -> str:
         self.calls.append("record")
@@ -78,13 +77,18 @@ def armed(monkeypatch: pytest.MonkeyPatch, value: str) -> Part:
     [
         ("before_insert=raise", []),
         ("between_inserts=raise", ["admit"]),
-        ("after_insert=raise", ["admit", "deliveries"]),
+        ("after_insert=raise", ["admit", "insert"]),
     ],
 )
 def test_place_is_before_between_or_after(monkeypatch: pytest.MonkeyPatch, value: str, calls: list[str]) -> None:
     part = armed(monkeypatch, value)
+
+    async def take_in() -> None:
+        await part.admit([])
+        await part.insert([], {})
+
     with pytest.raises(KillpointReached):
-        asyncio.run(part.admit([]))
+        asyncio.run(take_in())
     assert part.calls == calls
 
 

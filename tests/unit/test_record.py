@@ -11,6 +11,7 @@ from datetime import timedelta
 import pytest
 
 from router.application.definitions import DefinitionBook
+from router.application.drafts import WAIT
 from router.application.health import WebhookHealth
 from router.application.lanes import LaneLimits, Lanes
 from router.application.record import (
@@ -23,13 +24,14 @@ from router.application.record import (
     Recorder,
     batch_size,
 )
+from router.application.settling import Unsettled
 from router.application.timers import Timers
 from router.application.turns import Turns
 from router.domain.delivery import Attempt, AttemptError, Claim, DeliveryId, DeliveryReason, DeliveryStatus, Trigger
 from router.domain.lease import LEASE
 from router.domain.retry import Again, End
 from router.domain.webhook import Webhook
-from router.ports import Rest, Result
+from router.ports import NOT_TRACED, Rest, Result
 from router.telemetry.metrics import Metrics
 from tests.support.fakes_delivery import (
     NOW,
@@ -38,6 +40,7 @@ from tests.support.fakes_delivery import (
     FakeDeliveries,
     circuits,
     claim,
+    draft_of,
     snapshot,
     webhook,
 )
@@ -127,6 +130,122 @@ def attempt(number: int = 1, error: AttemptError | None = None) -> Attempt:
 def result(identity: str = "dlv_1", after: Again | End = DELIVERED, *, keep_lease: bool = False) -> Result:
     error = None if isinstance(after, End) else AttemptError.TIMEOUT
     return Result(claim=claim(identity), attempt=attempt(error=error), next=after, keep_lease=keep_lease)
+
+
+# --- deliveries ------------------------------------------------------------------------------------
+
+
+class Receipt(Unsettled):
+    """A batch of one message."""
+
+    def __init__(self) -> None:
+        super().__init__([], NOT_TRACED.received([], NOW), lambda: None)
+
+    @property
+    def is_durable(self) -> bool:
+        """Of all that was kept by now."""
+        self.complete()
+        is_durable, self.is_complete = self.durable.is_set(), False
+        self.durable.clear()
+        return is_durable
+
+
+async def test_a_first_result_that_comes_soon_is_inserted_with_its_delivery() -> None:
+    world, receipt = World(), Receipt()
+    world.recorder.keep(draft_of("dlv_1"), receipt)
+
+    await world.record(result("dlv_1"))
+
+    assert world.store.log == ["insert"]
+    assert [each.claim.delivery_id for each in world.store.recorded] == ["dlv_1"]
+    assert receipt.is_durable
+    assert world.lanes.held == 0
+    assert world.count("webhook_router_deliveries_total", status="delivered") == 1
+
+
+async def test_a_delivery_whose_result_does_not_come_is_inserted_without_it_and_recorded_later() -> None:
+    world, receipt = World(), Receipt()
+    running = asyncio.create_task(world.recorder.run())
+    began = world.clock.now()
+    world.recorder.keep(draft_of("dlv_1"), receipt)
+    while not world.store.inserted:
+        await asyncio.sleep(0)
+    waited = world.clock.now() - began
+    assert WAIT <= waited <= WAIT + 2 * timedelta(seconds=GATHER_SECONDS)
+    assert (len(world.store.inserted), world.store.recorded) == (1, [])
+
+    world.recorder.put(result("dlv_1"))
+    world.recorder.stop()
+    await running
+
+    assert [len(batch) for batch in world.store.batches] == [1]
+
+
+async def test_a_delivery_that_somebody_else_inserted_has_its_result_recorded() -> None:
+    world, receipt = World(), Receipt()
+    world.store.found = {DeliveryId("dlv_1")}
+    world.recorder.keep(draft_of("dlv_1"), receipt)
+    world.recorder.keep(draft_of("dlv_2"), receipt)
+
+    await world.record(result("dlv_1"), result("dlv_2"))
+
+    assert [[each.claim.delivery_id for each in batch] for batch in world.store.batches] == [["dlv_1"]]
+    assert receipt.is_durable
+    assert len(world.store.recorded) == 2
+
+
+async def test_a_near_retry_of_a_first_attempt_rests_in_memory() -> None:
+    world = World()
+    world.recorder.keep(draft_of("dlv_1"), Receipt())
+
+    await world.record(result("dlv_1", SOON, keep_lease=True))
+
+    assert world.store.log == ["insert"]
+    assert world.lanes.held == 1
+
+
+async def test_a_claim_that_is_held_back_is_put_to_rest_after_its_delivery_is_inserted() -> None:
+    world, receipt = World(), Receipt()
+    world.recorder.keep(draft_of("dlv_1"), receipt)
+    running = asyncio.create_task(world.recorder.run())
+    began = world.clock.now()
+
+    world.recorder.hold(resting(claim("dlv_1")))
+    while not world.store.held:
+        await asyncio.sleep(0)
+    assert receipt.is_durable
+    assert world.clock.now() - began < WAIT
+
+    world.recorder.stop()
+    await running
+
+
+async def test_a_reader_has_deliveries_inserted_without_waiting_for_results() -> None:
+    world, receipt = World(), Receipt()
+    running = asyncio.create_task(world.recorder.run())
+    world.recorder.keep(draft_of("dlv_1"), receipt)
+    began = world.clock.now()
+
+    world.recorder.hurry()
+    while not world.store.inserted:
+        await asyncio.sleep(0)
+    assert world.clock.now() - began < WAIT
+
+    world.recorder.stop()
+    await running
+
+
+async def test_the_end_leaves_no_delivery_behind() -> None:
+    world, receipt = World(), Receipt()
+    for number in range(MAX_BATCH * 2 + 1):
+        world.recorder.keep(draft_of(f"dlv_{number}", leased=number % 2 == 0), receipt)
+    assert world.recorder.unrecorded == MAX_BATCH * 2 + 1
+
+    await world.finish()
+
+    assert world.store.log == ["insert"] * 3
+    assert receipt.is_durable
+    assert world.recorder.unrecorded == 0
 
 
 # --- batches ---------------------------------------------------------------------------------------

@@ -8,11 +8,11 @@ from datetime import datetime
 from hashlib import sha256
 from typing import Final
 
-from router.adapters.mongo.deliveries import Retention
 from router.adapters.mongo.documents import DEAD_LETTER_HEAD_BYTES, Document, properties_document
 from router.adapters.mongo.driver import MAX_READ_TIME_MS, Database
 from router.adapters.mongo.indexes import DEAD_LETTERS
 from router.adapters.mongo.resilience import Persistent
+from router.adapters.mongo.retention import Retention
 from router.ports import DeadLetter
 
 MAX_KEPT_BODY_BYTES: Final = 15 * 1024 * 1024

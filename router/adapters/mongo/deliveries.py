@@ -1,54 +1,32 @@
-"""Fulfils `ports.DeliveryStore`: events and deliveries, claimed by lease and recorded by fence, always in batches.
-
-Events are inserted before their deliveries, and an event's document holds the plan: after a crash between the two,
-the redelivered message finds the plan and completes it. Derived ids make both inserts repeatable.
-"""
+"""Fulfils `ports.DeliveryStore`: deliveries that are claimed by lease and recorded by fence, always in batches. How
+they come into the store is in `admission.py`."""
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from typing import Any, Final
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime
+from typing import Final
 
 from pymongo import ASCENDING, UpdateOne
-from pymongo.errors import BulkWriteError
 
-from router.adapters.mongo.documents import (
-    Document,
-    StoredDocument,
-    attempt_document,
-    delivery_document,
-    event_document,
-    exactly,
-    first_claim,
-    resting,
-)
+from router.adapters.mongo.admission import Admission
+from router.adapters.mongo.documents import Document, StoredDocument, exactly, resting
 from router.adapters.mongo.driver import MAX_READ_TIME_MS, UNJOURNALED, Database
 from router.adapters.mongo.due import DUE_FIELDS, put_to_rest, readable, share_out, unchanged
 from router.adapters.mongo.indexes import DELIVERIES, EVENTS
-from router.adapters.mongo.outbox import failed_entry
-from router.adapters.mongo.resilience import DUPLICATE_KEY, Persistent
-from router.domain.announcement import is_announced
-from router.domain.delivery import Claim, DeliveryId, DeliveryReason, DeliveryStatus, Trigger, delivery_id
+from router.adapters.mongo.resilience import Persistent
+from router.adapters.mongo.results import ResultWriter
+from router.adapters.mongo.retention import Retention
+from router.domain.delivery import Claim, DeliveryId, DeliveryReason, DeliveryStatus
 from router.domain.event import EventKey, EventType
 from router.domain.lease import LEASE
-from router.domain.matching import Verdict
-from router.domain.retry import Again, End
+from router.domain.retry import End
 from router.domain.webhook import WebhookId
-from router.ports import Claimed, Clock, Due, PlannedDelivery, PlannedEvent, Ration, Rest, Result
+from router.ports import Claimed, Clock, Draft, Due, PlannedEvent, Ration, Rest, Result
 
 CLAIMED_IN_ONE_WRITE: Final = 10
 """Some stores do a write in one go, and new events wait meanwhile."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Retention:
-    """How long documents are kept once they are over."""
-
-    payload: timedelta
-    log: timedelta
 
 
 class MongoDeliveries:
@@ -72,73 +50,18 @@ class MongoDeliveries:
         self._clock = clock
         self._retention = retention
         self._owner = owner
-        self._announcing = announcing
+        self._writer = ResultWriter(owner=owner, retention=retention, announcing=announcing)
+        self._admission = Admission(
+            database, persistently, clock, retention=retention, owner=owner, writer=self._writer
+        )
 
     # --- storing what arrived ---
 
-    async def admit(self, planned: Sequence[PlannedEvent]) -> Sequence[Claim]:
-        known = await self._persistently(lambda: self._insert_events(planned))
-        if known:
-            planned = await self._persistently(lambda: self._with_first_plans(planned, known))
-        deliveries: dict[DeliveryId, tuple[PlannedEvent, PlannedDelivery]] = {}
-        for plan in planned:
-            for delivery in plan.deliveries:
-                # Of two events with one id in a batch, the first is the one that was stored.
-                deliveries.setdefault(delivery_id(plan.event.key, delivery.webhook_id), (plan, delivery))
-        if not deliveries:
-            return ()
-        token = secrets.token_hex(8)
-        taken = await self._persistently(lambda: self._insert_deliveries(deliveries, token))
-        if taken:
-            # Where the reply to an insert was lost, its repetition finds what it inserted itself.
-            taken -= await self._persistently(lambda: self._leased_by(token, taken))
-        return [
-            first_claim(identity, plan, delivery.webhook_id)
-            for identity, (plan, delivery) in deliveries.items()
-            if delivery.leased and identity not in taken
-        ]
+    async def admit(self, planned: Sequence[PlannedEvent]) -> Sequence[Draft]:
+        return await self._admission.admit(planned)
 
-    async def _insert_events(self, planned: Sequence[PlannedEvent]) -> set[int]:
-        """Positions in `planned` of the events that were there before."""
-        documents = [
-            event_document(
-                plan,
-                expire_at=plan.event.received_at + self._retention.log,
-                payload_expires_at=plan.event.received_at + self._retention.payload,
-            )
-            for plan in planned
-        ]
-        return await _insert(self._events, documents)
-
-    async def _with_first_plans(self, planned: Sequence[PlannedEvent], known: set[int]) -> Sequence[PlannedEvent]:
-        """`planned`, with the events at `known` holding the deliveries that their stored plan holds."""
-        keys = [planned[position].event.key for position in known]
-        cursor = self._events.find({"_id": {"$in": keys}}, {"trace": 1}, max_time_ms=MAX_READ_TIME_MS)
-        plans = {document["_id"]: document["trace"] async for document in cursor}
-        return [
-            replace(plan, deliveries=_first_plan(plan, plans.get(plan.event.key, ()))) if position in known else plan
-            for position, plan in enumerate(planned)
-        ]
-
-    async def _insert_deliveries(
-        self, deliveries: dict[DeliveryId, tuple[PlannedEvent, PlannedDelivery]], token: str
-    ) -> set[DeliveryId]:
-        """Ids of the deliveries that were there before."""
-        now = self._clock.now()
-        lease = {"owner": self._owner, "fence": 1, "token": token}
-        documents = [
-            delivery_document(identity, plan, delivery, now=now, lease=lease, expire_at=now + self._retention.log)
-            for identity, (plan, delivery) in deliveries.items()
-        ]
-        return {documents[position]["_id"] for position in await _insert(self._deliveries, documents)}
-
-    async def _leased_by(self, token: str, ids: Collection[DeliveryId]) -> set[DeliveryId]:
-        """Those of `ids` that were inserted under `token` and that nobody has claimed since."""
-        ours = {
-            "_id": {"$in": list(ids)}, "lease.token": token, "lease.fence": 1, "due_at": {"$gt": self._clock.now()}
-        }  # fmt: skip
-        cursor = self._deliveries.find(ours, {"_id": 1}, max_time_ms=MAX_READ_TIME_MS)
-        return {document["_id"] async for document in cursor}
+    async def insert(self, drafts: Sequence[Draft], results: Mapping[DeliveryId, Result]) -> Collection[DeliveryId]:
+        return await self._admission.insert(drafts, results)
 
     # --- claiming what is due ---
 
@@ -207,7 +130,7 @@ class MongoDeliveries:
 
     async def record(self, results: Sequence[Result]) -> Sequence[Result]:
         now = self._clock.now()
-        updates = [self._update(result, now) for result in results]
+        updates = [self._writer.update(result, now) for result in results]
 
         async def write() -> int:
             outcome = await self._results.bulk_write(updates, ordered=False)
@@ -217,36 +140,6 @@ class MongoDeliveries:
         if await self._persistently(write) == len(results):
             return ()
         return await self._persistently(lambda: self._lost(results))
-
-    def _update(self, result: Result, now: datetime) -> UpdateOne:
-        claim, after = result.claim, result.next
-        changes: Document = {"lease.owner": self._owner if result.keep_lease else None}
-        update: Document = {"$set": changes}
-        match after:
-            case Again(at=at):
-                changes["next_attempt_at"] = at
-                changes["due_at"] = at + LEASE if result.keep_lease else at
-            case End(status=status, reason=reason):
-                changes["status"] = status.value
-                changes["reason"] = reason.value if reason else None
-                changes["next_attempt_at"] = None
-                changes["completed_at"] = now
-                changes["expire_at"] = now + self._retention.log
-                update["$unset"] = {"due_at": ""}
-                if self._announcing and is_announced(after, claim.trigger):
-                    # A set, because this update may be repeated; a list, because a replay may fail as well.
-                    update["$addToSet"] = {"announce": failed_entry(result, after, now, self._owner)}
-        if result.url is not None:
-            changes["url"] = result.url
-        if result.attempt is not None:
-            changes["attempt_count"] = result.attempt.number
-            update["$push"] = {"attempts": attempt_document(result.attempt)}
-        if claim.trigger is Trigger.REPLAY and (result.attempt is not None or isinstance(after, End)):
-            # A bulk replay waits for it no longer.
-            update["$unset"] = {**update.get("$unset", {}), "replaying": ""}
-        # The count in the filter makes the push repeatable: after a lost reply it matches nothing.
-        guard = {"lease.fence": exactly(claim.fence), "attempt_count": exactly(claim.attempt_count)}
-        return UpdateOne({"_id": claim.delivery_id, **guard}, update)
 
     async def _lost(self, results: Sequence[Result]) -> Sequence[Result]:
         """The results whose delivery has another fence now, told apart from those written before a lost reply."""
@@ -324,27 +217,3 @@ class MongoDeliveries:
         )
         count: int = outcome.modified_count
         return count
-
-
-async def _insert(collection: Any, documents: list[Document]) -> set[int]:
-    """Insert what is not there yet. Returns the positions of what was."""
-    try:
-        await collection.insert_many(documents, ordered=False)
-    except BulkWriteError as error:
-        details = error.details or {}
-        failures = details.get("writeErrors", ())
-        if details.get("writeConcernErrors") or any(failure["code"] != DUPLICATE_KEY for failure in failures):
-            raise
-        return {failure["index"] for failure in failures}
-    return set()
-
-
-def _first_plan(plan: PlannedEvent, trace: Sequence[StoredDocument]) -> Sequence[PlannedDelivery]:
-    """The deliveries that the event's first reception decided on.
-
-    They are left to whoever finds them in the store: the payload that counts is there, and need not be this one.
-    """
-    matched = [WebhookId(entry["webhook_id"]) for entry in trace if entry["verdict"] == Verdict.MATCHED]
-    urls = {delivery.webhook_id: delivery.url for delivery in plan.deliveries}
-    # A definition that has changed since matches no more; its URL is filled in by the attempt.
-    return [PlannedDelivery(webhook_id=each, url=urls.get(each, ""), leased=False) for each in matched]

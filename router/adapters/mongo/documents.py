@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from router.domain.delivery import (
     Attempt,
@@ -163,6 +163,8 @@ def search_keys(
 
 # --- deliveries ------------------------------------------------------------------------------------
 
+FIRST_FENCE: Final = 1
+"""Of the worker that inserted the event, or of the first that claims what nobody was to attempt at once."""
 _NO_LEASE: Document = {"owner": None, "fence": 0}
 
 
@@ -296,7 +298,7 @@ def first_claim(identity: DeliveryId, plan: PlannedEvent, webhook_id: WebhookId)
     return Claim(
         delivery_id=identity,
         event_key=event.key,
-        fence=1,
+        fence=FIRST_FENCE,
         account_id=event.account_id,
         webhook_id=webhook_id,
         event_id=event.event_id,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
@@ -10,7 +12,7 @@ from typing import Any, Final
 from pymongo import ASCENDING
 from pymongo.errors import OperationFailure, PyMongoError
 
-from router.adapters.mongo.documents import Document, StoredDocument, search_keys
+from router.adapters.mongo.documents import Document, StoredDocument, search_keys, utc
 from router.adapters.mongo.driver import MAX_LOAD_TIME_MS, MAX_READ_TIME_MS, Database
 from router.adapters.mongo.forgetting import ANSWERS_GONE, LETTER_GONE, PAYLOAD_GONE, TRACE_FIELDS, deliveries_of
 from router.adapters.mongo.indexes import DEAD_LETTERS, DELIVERIES, EVENTS, REPLAYS, WEBHOOKS
@@ -24,6 +26,7 @@ from router.domain.subject import Subject
 from router.domain.webhook import TrackingNumberRestriction
 from router.ports import Erased, Mention, Replay, RestrictedWebhook
 
+LOOK_AGAIN_SECONDS: Final = 0.1
 STEP: Final = 1_000
 """Documents that a walk looks at in one query."""
 _EVENT_FIELDS: Final = dict.fromkeys(("account_id", "event_id", "tracking_number", *TRACE_FIELDS, "payload"), 1)
@@ -101,6 +104,21 @@ class MongoPrivacy:
 
     # --- erasing ---
 
+    async def _let_deliveries_come(self, mention: Mention, at: datetime) -> None:
+        """Wait for deliveries that the worker which has just taken the event in is about to insert: what came after
+        the erasure would stay. At most for as long as the lease of the event lasts."""
+        ids = {"_id": {"$in": list(mention.delivery_ids)}}
+        async with _asking():
+            event = await self._events.find_one(
+                {"_id": mention.event_key}, {"lease.until": 1}, max_time_ms=MAX_READ_TIME_MS
+            )
+            until = (event or {}).get("lease", {}).get("until")
+            end = time.monotonic() + ((utc(until) - at).total_seconds() if until is not None else 0.0)
+            while time.monotonic() < end:
+                if await self._deliveries.count_documents(ids) == len(mention.delivery_ids):
+                    return
+                await asyncio.sleep(LOOK_AGAIN_SECONDS)
+
     async def erase_event(self, mention: Mention, at: datetime) -> Erased:
         ids = {"_id": {"$in": list(mention.delivery_ids)}}
         pending = {**ids, "status": DeliveryStatus.PENDING.value}
@@ -119,6 +137,7 @@ class MongoPrivacy:
         }
         stripped = {"$set": ANSWERS_GONE, "$pull": {"search": _NUMBER_KEYS}}
         gone = {"$unset": PAYLOAD_GONE, "$set": {"tracking_number": None, "erased_at": at}}
+        await self._let_deliveries_come(mention, at)
         async with _asking():
             held = await self._deliveries.count_documents(
                 {**pending, "lease.owner": {"$ne": None}}, maxTimeMS=MAX_READ_TIME_MS

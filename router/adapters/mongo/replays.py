@@ -13,11 +13,11 @@ from typing import Any, Final
 from pymongo import DESCENDING
 from pymongo.errors import DuplicateKeyError, ExecutionTimeout, OperationFailure, PyMongoError
 
-from router.adapters.mongo.deliveries import Retention
 from router.adapters.mongo.documents import Document, StoredDocument, delivery_document, event_document
 from router.adapters.mongo.driver import MAX_READ_TIME_MS, Database
 from router.adapters.mongo.indexes import DELIVERIES, EVENTS, REPLAYS
 from router.adapters.mongo.replay_documents import as_replay, read_replay, replay_document, walk
+from router.adapters.mongo.retention import Retention
 from router.domain.delivery import DeliveryId, DeliveryStatus, Trigger, delivery_id
 from router.domain.errors import Conflict, DependencyUnavailable
 from router.domain.event import AccountId

@@ -24,6 +24,13 @@ Body = TypeVar("Body")
 Answer = TypeVar("Answer")
 
 
+CatchUp = Callable[[], Awaitable[None]]
+
+
+async def nothing_to_catch_up() -> None:
+    """Where nobody delivers in this process."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Api:
     """What endpoints work with, made for one principal: `reader`, `registry`, `replays` and `audit` know nothing that
@@ -47,6 +54,8 @@ class Api:
     """What readiness depends on, and whether each is well now."""
     rotation_overlap: timedelta
     """How long old secrets sign where a rotation does not say."""
+    catch_up: CatchUp = nothing_to_catch_up
+    """Awaited before every answer: whoever has been sent a delivery finds it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -51,6 +51,7 @@ def _bound(endpoint: Endpoint, api_for: ApiFor, doorkeeper: Doorkeeper) -> Handl
             audit=Auditor(trail=api.audit, actor=principal.name, now=api.now),
             seen=parse_if_match(request.headers.getall("If-Match", ())) if endpoint.conditional else ANY,
         )
+        await api.catch_up()
         try:
             answer = await endpoint.handler(api, call)
         except OutOfSight:

@@ -190,6 +190,7 @@ def _bound(route: Route, api_for: ApiFor, around: Surroundings) -> Handler:
             raise ForeignForm
 
         page = _page(visit, route, api_for, form)
+        await page.api.catch_up()
         try:
             answer = await route.handler(page)
         except OutOfSight:
