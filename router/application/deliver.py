@@ -156,6 +156,7 @@ class Deliverer:
         return Held(rests_until) if rests_until is not None else await self._attempt(claim, webhook)
 
     async def _attempt(self, claim: Claim, webhook: Webhook) -> Result:
+        self._recorder.begin(claim)
         number = claim.attempt_count + 1
         schedule = _schedule_of(claim, self._schedules[claim.event_type])
         started_at = self._clock.now()

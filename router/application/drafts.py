@@ -6,20 +6,22 @@ the result in it, instead of twice. Meanwhile the event's own document has the p
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import islice
+from itertools import islice, takewhile
 from typing import Final
 
 from router.application.settling import Unsettled
 from router.domain.delivery import DeliveryId
+from router.domain.webhook import WebhookId
 from router.ports import Draft
 
 WAIT: Final = timedelta(seconds=0.1)
-"""How long a document waits for the result of the first attempt: its message is not acknowledged meanwhile."""
-MAX_WAITING: Final = 100
-"""Documents that wait; beyond, the longest do not any more. The broker sends no more than its prefetch meanwhile."""
+"""How long a document waits for the answer to its first attempt: its message is not acknowledged meanwhile."""
+WAIT_TO_BEGIN: Final = timedelta(seconds=2)
+"""How long it waits for that attempt to begin. Long, for what waits behind much else would else be written twice, and
+take longer still."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,57 +34,75 @@ class Waiting:
 
 
 class Drafts:
-    """By delivery, the oldest first."""
+    """By delivery, the oldest first. A webhook that let a document wait in vain is late until it answers in time: no
+    document waits for it."""
 
     def __init__(self) -> None:
-        self._waiting: dict[DeliveryId, Waiting] = {}
+        self._queued: dict[DeliveryId, Waiting] = {}
+        self._begun: dict[DeliveryId, Waiting] = {}
         self._ready: dict[DeliveryId, Waiting] = {}
+        self._late: set[WebhookId] = set()
 
     def __len__(self) -> int:
-        return len(self._waiting) + len(self._ready)
+        return len(self._queued) + len(self._begun) + len(self._ready)
 
     def __contains__(self, delivery_id: DeliveryId) -> bool:
-        return delivery_id in self._waiting or delivery_id in self._ready
+        return any(delivery_id in drafts for drafts in (self._queued, self._begun, self._ready))
 
     @property
     def ready(self) -> int:
         """How many wait for nothing."""
         return len(self._ready)
 
+    # --- what happens to them ---
+
     def add(self, draft: Draft, unsettled: Unsettled, *, now: datetime) -> None:
         """Take in a delivery. One that nobody attempts at once waits for nothing."""
         unsettled.await_one()
-        drafts = self._waiting if draft.delivery.leased else self._ready
-        drafts[draft.claim.delivery_id] = Waiting(draft, unsettled, now)
+        waits = draft.delivery.leased and draft.delivery.webhook_id not in self._late
+        (self._queued if waits else self._ready)[draft.claim.delivery_id] = Waiting(draft, unsettled, now)
 
-    def hurry(self, delivery_id: DeliveryId) -> None:
-        """No result will come: it waits no longer."""
-        waiting = self._waiting.pop(delivery_id, None)
+    def begin(self, delivery_id: DeliveryId, *, now: datetime) -> None:
+        """Its first attempt begins."""
+        waiting = self._queued.pop(delivery_id, None)
         if waiting is not None:
-            self._ready[delivery_id] = waiting
+            self._begun[delivery_id] = Waiting(waiting.draft, waiting.unsettled, now)
+
+    def answered(self, webhook_id: WebhookId, within: timedelta) -> None:
+        """An endpoint has answered."""
+        if within < WAIT:
+            self._late.discard(webhook_id)
+
+    def hurry(self, delivery_ids: Iterable[DeliveryId]) -> None:
+        """No result is waited for any longer."""
+        for delivery_id in delivery_ids:
+            waiting = self._queued.pop(delivery_id, None) or self._begun.pop(delivery_id, None)
+            if waiting is not None:
+                self._ready[delivery_id] = waiting
 
     def hurry_all(self) -> None:
-        """Nothing waits any longer."""
-        self._ready.update(self._waiting)
-        self._waiting.clear()
+        self.hurry([*self._begun, *self._queued])
 
-    def take(self, ended: Collection[DeliveryId], limit: int, *, before: datetime) -> list[Waiting]:
-        """What is to be written now: all that has `ended`, and at most `limit` of what is ready, waits since `before`,
-        or is too much."""
-        for delivery_id in self._overdue(before):
-            self.hurry(delivery_id)
+    # --- what is written ---
+
+    def take(self, ended: Collection[DeliveryId], limit: int, *, now: datetime) -> list[Waiting]:
+        """What is to be written now: all that has `ended`, and at most `limit` of what waits no longer."""
         taken = [found for each in ended if (found := self._pop(each)) is not None]
+        self._look(now)
         more = list(islice(self._ready, limit))
         return taken + [self._ready.pop(delivery_id) for delivery_id in more]
 
-    def _overdue(self, before: datetime) -> list[DeliveryId]:
-        excess = len(self._waiting) - MAX_WAITING
-        overdue = []
-        for position, (delivery_id, waiting) in enumerate(self._waiting.items()):
-            if position >= excess and waiting.since > before:
-                break
-            overdue.append(delivery_id)
-        return overdue
+    def _look(self, now: datetime) -> None:
+        overdue = list(takewhile(lambda each: each[1].since <= now - WAIT, self._begun.items()))
+        if late := {waiting.draft.delivery.webhook_id for _, waiting in overdue}:
+            self._late |= late
+            self.hurry([each for each, _ in overdue])
+            self.hurry([each for each, waiting in self._queued.items() if waiting.draft.delivery.webhook_id in late])
+        queued = self._queued.items()
+        self.hurry([each for each, _ in takewhile(lambda each: each[1].since <= now - WAIT_TO_BEGIN, queued)])
 
     def _pop(self, delivery_id: DeliveryId) -> Waiting | None:
-        return self._waiting.pop(delivery_id, None) or self._ready.pop(delivery_id, None)
+        for drafts in (self._begun, self._ready, self._queued):
+            if delivery_id in drafts:
+                return drafts.pop(delivery_id)
+        return None

@@ -12,21 +12,21 @@ import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import timedelta
 from typing import Final
 
 import structlog
 
 from router.application.circuits import Circuits
 from router.application.definitions import DefinitionBook
-from router.application.drafts import WAIT, Drafts, Waiting
+from router.application.drafts import Drafts, Waiting
 from router.application.health import WebhookHealth
 from router.application.lanes import Lanes
 from router.application.settling import Unsettled
 from router.application.timers import Timers
 from router.application.turns import Turns
 from router.domain.announcement import is_announced
-from router.domain.delivery import DeliveryId
+from router.domain.delivery import Claim, DeliveryId
 from router.domain.retry import Again, End
 from router.ports import Clock, DeliveryStore, Draft, Rest, Result
 from router.telemetry.metrics import Metrics
@@ -110,6 +110,10 @@ class Recorder:
         self._drafts.add(draft, unsettled, now=self._clock.now())
         self._something_finished.set()
 
+    def begin(self, claim: Claim) -> None:
+        """An attempt begins."""
+        self._drafts.begin(claim.delivery_id, now=self._clock.now())
+
     def hurry(self) -> None:
         """Write every delivery that waits for a result, at once and without."""
         if self._drafts:
@@ -119,6 +123,9 @@ class Recorder:
     def put(self, result: Result) -> None:
         """Hand over a result; it is durable some time later."""
         self._finished.append(result)
+        if result.attempt is not None:
+            took = timedelta(milliseconds=result.attempt.duration_ms)
+            self._drafts.answered(result.claim.webhook_id, within=took)
         self._something_finished.set()
         if len(self._finished) >= MAX_UNRECORDED:
             self._has_room.clear()
@@ -129,7 +136,7 @@ class Recorder:
 
     def hold(self, rest: Rest) -> None:
         """Hand over a claim that is not to be attempted now, to rest in the store."""
-        self._drafts.hurry(rest.claim.delivery_id)
+        self._drafts.hurry([rest.claim.delivery_id])
         self._held_back.append(rest)
         self._something_finished.set()
 
@@ -155,9 +162,10 @@ class Recorder:
     async def _flush(self) -> None:
         results: Sequence[Result] = self._finished[: self._batch_size]
         del self._finished[: self._batch_size]
-        before = datetime.max.replace(tzinfo=UTC) if self._stopping else self._clock.now() - WAIT
+        if self._stopping:
+            self._drafts.hurry_all()
         ended = [result.claim.delivery_id for result in results]
-        drafts = self._drafts.take(ended, self._batch_size, before=before)
+        drafts = self._drafts.take(ended, self._batch_size, now=self._clock.now())
         with self._being_written(len(results) + len(drafts)):
             if drafts:
                 async with self._writing_turn("deliveries", len(drafts)):

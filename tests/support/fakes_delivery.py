@@ -197,9 +197,9 @@ def draft(plan: PlannedEvent, delivery: PlannedDelivery) -> Draft:
     return Draft(plan=plan, delivery=delivery, claim=claim, lease_until=NOW + LEASE)
 
 
-def draft_of(identity: str, *, leased: bool = True) -> Draft:
+def draft_of(identity: str, *, webhook: str = "wh_1", leased: bool = True) -> Draft:
     """The draft of the delivery of this name."""
-    planned = PlannedDelivery(webhook_id=WebhookId("wh_1"), url="https://crm.example/", leased=leased)
+    planned = PlannedDelivery(webhook_id=WebhookId(webhook), url="https://crm.example/", leased=leased)
     event = Event(
         account_id=ACCOUNT,
         event_id="evt_1",
@@ -223,7 +223,7 @@ def draft_of(identity: str, *, leased: bool = True) -> Draft:
         trace=[(planned.webhook_id, Verdict.MATCHED)],
         deliveries=[planned],
     )
-    return Draft(plan=plan, delivery=planned, claim=claim(identity), lease_until=NOW + LEASE)
+    return Draft(plan=plan, delivery=planned, claim=claim(identity, webhook=webhook), lease_until=NOW + LEASE)
 
 
 def _claim_of(event: Event, webhook_id: WebhookId) -> Claim:

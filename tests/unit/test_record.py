@@ -168,6 +168,7 @@ async def test_a_delivery_whose_result_does_not_come_is_inserted_without_it_and_
     running = asyncio.create_task(world.recorder.run())
     began = world.clock.now()
     world.recorder.keep(draft_of("dlv_1"), receipt)
+    world.recorder.begin(claim("dlv_1"))
     while not world.store.inserted:
         await asyncio.sleep(0)
     waited = world.clock.now() - began

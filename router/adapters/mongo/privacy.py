@@ -115,7 +115,7 @@ class MongoPrivacy:
             until = (event or {}).get("lease", {}).get("until")
             end = time.monotonic() + ((utc(until) - at).total_seconds() if until is not None else 0.0)
             while time.monotonic() < end:
-                if await self._deliveries.count_documents(ids) == len(mention.delivery_ids):
+                if await self._deliveries.count_documents(ids, maxTimeMS=MAX_READ_TIME_MS) == len(mention.delivery_ids):
                     return
                 await asyncio.sleep(LOOK_AGAIN_SECONDS)
 
