@@ -19,7 +19,7 @@ from router.domain.event import Event
 from router.domain.webhook import WebhookId
 from router.ports import Clock, Intake, MessageProperties, RawMessage
 
-PREFETCH = 200
+PREFETCH = 100
 """The default of `sources.prefetch`."""
 _PROPERTIES = MessageProperties()
 

@@ -16,6 +16,7 @@ from bench.simulation.store import Admitted, Operation, Stored, StoreModel
 from router.adapters.mongo.documents import StoredDocument, first_claim
 from router.adapters.mongo.due import share_out
 from router.adapters.mongo.resilience import Persistent, StoreHealth
+from router.application.turns import Portion, Turns
 from router.domain.announcement import WebhookAnnouncement
 from router.domain.delivery import Claim, DeliveryId, delivery_id
 from router.domain.event import AccountId
@@ -57,7 +58,9 @@ class Lifeline:
 class StoreClient:
     """`owner` is the worker's name in leases."""
 
-    def __init__(self, store: StoreModel, clock: Clock, owner: str, lifeline: Lifeline) -> None:
+    def __init__(self, store: StoreModel, clock: Clock, owner: str, lifeline: Lifeline, turns: Turns) -> None:
+        self._turns = turns
+        self._portion = Portion()
         self._store = store
         self._costs = store.costs
         self._clock = clock
@@ -156,7 +159,13 @@ class StoreClient:
             *(self._update(each["_id"], partial(self._take, each)) for each in taken),
             *(self._update(each["_id"], partial(self._put_off, each, at)) for each, at in put_off),
         ]
-        claims = [each for each in await self._write(operations, once=True) if each is not None]
+        claims: list[Claim] = []
+        while operations:
+            now, operations = operations[: self._portion.size], operations[self._portion.size :]
+            async with self._turns.turn():
+                began = asyncio.get_running_loop().time()
+                claims += [each for each in await self._write(now, once=True) if each is not None]
+                self._portion.wrote(len(now), asyncio.get_running_loop().time() - began)
         counts.claimed += len(claims)
         counts.wasted += len(taken) - len(claims)
         return Claimed(claims=claims, drained=len(found) < limit)

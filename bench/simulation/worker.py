@@ -63,7 +63,8 @@ class SimulatedWorker:
         clock, metrics, schedules = VirtualClock(loop), Metrics("simulation"), convert.schedules(settings)
         self.lifeline = Lifeline()
         self.processor = Processor()
-        deliveries = StoreClient(store, clock, owner, self.lifeline)
+        turns = Turns()
+        deliveries = StoreClient(store, clock, owner, self.lifeline, turns)
         self.circuits = Circuits(clock, random.random, convert.circuit_after(settings))
         brake = EgressBrake(now=loop.time)
         book = DefinitionBook()
@@ -74,7 +75,7 @@ class SimulatedWorker:
             now=loop.time,
         )
         self._follower = DefinitionFollower(book, deliveries, deliveries, self.circuits)
-        timers, turns = Timers(self.lanes), Turns()
+        timers = Timers(self.lanes)
         recorder = Recorder(
             deliveries=deliveries,
             health=WebhookHealth(
@@ -145,7 +146,7 @@ class SimulatedWorker:
             recorder,
             timers,
             deliverer,
-            LeaseKeeper(deliveries, self.lanes),
+            LeaseKeeper(deliveries, self.lanes, turns),
             poller,
             ingest,
         ]

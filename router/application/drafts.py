@@ -19,9 +19,9 @@ from router.ports import Draft
 
 WAIT: Final = timedelta(seconds=0.1)
 """How long a document waits for the answer to its first attempt: its message is not acknowledged meanwhile."""
-WAIT_TO_BEGIN: Final = timedelta(seconds=2)
-"""How long it waits for that attempt to begin. Long, for what waits behind much else would else be written twice, and
-take longer still."""
+WAIT_TO_BEGIN: Final = timedelta(seconds=0.5)
+"""How long it waits for that attempt to begin: what waits behind much else would else be written twice, and make it
+more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +56,11 @@ class Drafts:
 
     # --- what happens to them ---
 
-    def add(self, draft: Draft, unsettled: Unsettled, *, now: datetime) -> None:
-        """Take in a delivery. One that nobody attempts at once waits for nothing."""
+    def add(self, draft: Draft, unsettled: Unsettled, *, now: datetime, in_doubt: bool = False) -> None:
+        """Take in a delivery. One that nobody attempts at once waits for nothing, nor does one whose webhook is
+        `in_doubt`."""
         unsettled.await_one()
-        waits = draft.delivery.leased and draft.delivery.webhook_id not in self._late
+        waits = draft.delivery.leased and not in_doubt and draft.delivery.webhook_id not in self._late
         (self._queued if waits else self._ready)[draft.claim.delivery_id] = Waiting(draft, unsettled, now)
 
     def begin(self, delivery_id: DeliveryId, *, now: datetime) -> None:
@@ -85,14 +86,14 @@ class Drafts:
 
     # --- what is written ---
 
-    def take(self, ended: Collection[DeliveryId], limit: int, *, now: datetime) -> list[Waiting]:
+    def take(self, ended: Collection[DeliveryId], limit: int) -> list[Waiting]:
         """What is to be written now: all that has `ended`, and at most `limit` of what waits no longer."""
         taken = [found for each in ended if (found := self._pop(each)) is not None]
-        self._look(now)
         more = list(islice(self._ready, limit))
         return taken + [self._ready.pop(delivery_id) for delivery_id in more]
 
-    def _look(self, now: datetime) -> None:
+    def look(self, now: datetime) -> int:
+        """How many wait no longer by now."""
         overdue = list(takewhile(lambda each: each[1].since <= now - WAIT, self._begun.items()))
         if late := {waiting.draft.delivery.webhook_id for _, waiting in overdue}:
             self._late |= late
@@ -100,6 +101,7 @@ class Drafts:
             self.hurry([each for each, waiting in self._queued.items() if waiting.draft.delivery.webhook_id in late])
         queued = self._queued.items()
         self.hurry([each for each, _ in takewhile(lambda each: each[1].since <= now - WAIT_TO_BEGIN, queued)])
+        return self.ready
 
     def _pop(self, delivery_id: DeliveryId) -> Waiting | None:
         for drafts in (self._begun, self._ready, self._queued):

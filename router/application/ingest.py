@@ -116,7 +116,7 @@ class Ingest:
     async def _take_in(self) -> None:
         while True:
             await self._source.arrival()
-            async with self._turns.turn():
+            async with self._turns.turn(of_events=True):
                 # Taken only now: what arrived while we waited is written with it.
                 batch = await self._source.take(MAX_BATCH)
                 if not batch:

@@ -11,7 +11,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final
 
@@ -24,7 +24,7 @@ from router.application.health import WebhookHealth
 from router.application.lanes import Lanes
 from router.application.settling import Unsettled
 from router.application.timers import Timers
-from router.application.turns import Turns
+from router.application.turns import Portion, Turns
 from router.domain.announcement import is_announced
 from router.domain.delivery import Claim, DeliveryId
 from router.domain.retry import Again, End
@@ -34,17 +34,19 @@ from router.telemetry.redact import place_of
 
 log = structlog.get_logger("router.deliveries")
 
-MIN_BATCH: Final = 10
 MAX_BATCH: Final = 50
-"""Results in one write, between these two."""
-WRITE_SECONDS: Final = 0.05
-"""How long one write should take: new events wait for its end."""
+"""Results that are seen to at once, and deliveries that are inserted beside them."""
 GATHER_SECONDS: Final = 0.03
 """How long the first result of a batch waits for others: nobody is kept waiting by it, and the store is spared."""
 MAX_UNRECORDED: Final = 200
 """Results that may wait for the store: then no attempt begins and no event is taken in. A crash resends them."""
 ENOUGH_UNRECORDED: Final = MAX_UNRECORDED // 2
 """So few of them let both begin again, together, so that the lanes have room for what is taken in."""
+
+
+@dataclass(slots=True)
+class _Writing:
+    seconds: float = 0.0
 
 
 class Recorder:
@@ -85,7 +87,7 @@ class Recorder:
         self._has_room.set()
         self._stopping = False
         self._writing = 0
-        self._batch_size = MAX_BATCH
+        self._portion = Portion()
         self.recorded = 0
         """Results and claims so far that were written, or found to be another worker's."""
 
@@ -107,7 +109,8 @@ class Recorder:
     def keep(self, draft: Draft, unsettled: Unsettled) -> None:
         """Hand over a delivery, which is durable some time later: with the result that is `put` for it soon, or
         without."""
-        self._drafts.add(draft, unsettled, now=self._clock.now())
+        in_doubt = self._circuits.is_failing(draft.delivery.webhook_id)
+        self._drafts.add(draft, unsettled, now=self._clock.now(), in_doubt=in_doubt)
         self._something_finished.set()
 
     def begin(self, claim: Claim) -> None:
@@ -151,53 +154,64 @@ class Recorder:
             if not self._stopping:
                 await self._clock.sleep(GATHER_SECONDS)
             self._something_finished.clear()
-            await self._flush()
-            while max(len(self._finished), len(self._held_back), self._drafts.ready) >= self._batch_size:
-                await self._flush()
+            await self._write_all()
             if self._finished or self._held_back or self._drafts:
                 self._something_finished.set()  # they wait for others, as the first did
             elif self._stopping:
                 return
 
-    async def _flush(self) -> None:
-        results: Sequence[Result] = self._finished[: self._batch_size]
-        del self._finished[: self._batch_size]
+    async def _write_all(self) -> None:
+        """Write what waits by now, in portions."""
         if self._stopping:
             self._drafts.hurry_all()
+        left = len(self._finished)
+        while left > 0 or self._drafts.look(self._clock.now()):
+            left -= await self._write_some(max(0, left))
+        while await self._write_rests():
+            pass
+
+    async def _write_some(self, waiting: int) -> int:
+        """Write some results of `waiting` ones, or else some deliveries without. Returns how many results it were."""
+        count = min(waiting, MAX_BATCH)
+        results: Sequence[Result] = self._finished[:count]
+        del self._finished[:count]
         ended = [result.claim.delivery_id for result in results]
-        drafts = self._drafts.take(ended, self._batch_size, now=self._clock.now())
+        drafts = self._drafts.take(ended, MAX_BATCH)
         with self._being_written(len(results) + len(drafts)):
             if drafts:
-                async with self._writing_turn("deliveries", len(drafts)):
+                async with self._writing_turn("deliveries"):
                     results = await self._insert(drafts, results)
-            if results:
-                async with self._writing_turn("results", len(results)):
-                    await self._record(results)
+            while results:
+                size = self._portion.of(len(results))
+                now, results = results[:size], results[size:]
+                async with self._writing_turn("results") as writing:
+                    await self._record(now)
+                self._portion.wrote(len(now), writing.seconds)
         if len(self._finished) <= ENOUGH_UNRECORDED:
             self._has_room.set()
-        if self._held_back:
-            async with self._turns.turn():
-                await self._write_rests()
+        return count
 
     @asynccontextmanager
-    async def _writing_turn(self, what: str, count: int) -> AsyncIterator[None]:
+    async def _writing_turn(self, what: str) -> AsyncIterator[_Writing]:
+        writing = _Writing()
         async with self._turns.turn():
             began = time.monotonic()
-            yield
-            seconds = time.monotonic() - began
-        self._metrics.store_write.labels(what).observe(seconds)
-        if count >= MIN_BATCH:  # a smaller one says more of the way there than of the writing
-            self._batch_size = batch_size(count, seconds)
+            yield writing
+            writing.seconds = time.monotonic() - began
+        self._metrics.store_write.labels(what).observe(writing.seconds)
 
-    async def _write_rests(self) -> None:
+    async def _write_rests(self) -> bool:
+        """Put some claims to rest. Whether there were any."""
         # A claim whose delivery is not inserted yet comes after it.
         there = [rest for rest in self._held_back if rest.claim.delivery_id not in self._drafts]
-        held = there[: self._batch_size]
+        held = there[: self._portion.of(len(there))]
         taken = {id(rest) for rest in held}
         self._held_back = [rest for rest in self._held_back if id(rest) not in taken]
         if held:
             with self._being_written(len(held)):
-                await self._hold(held)
+                async with self._turns.turn():
+                    await self._hold(held)
+        return bool(held)
 
     @contextmanager
     def _being_written(self, count: int) -> Iterator[None]:
@@ -290,8 +304,3 @@ class Recorder:
         # Negative where recording took long: the store's lease counts from the time of the retry, and so does ours.
         delay = (again.at - self._clock.now()).total_seconds()
         self._timers.add(result.claim, attempt_count=number, at=time.monotonic() + delay)
-
-
-def batch_size(written: int, seconds: float) -> int:
-    """How many results the next write takes, after one of `written` that took so long."""
-    return max(MIN_BATCH, min(MAX_BATCH, int(written * WRITE_SECONDS / max(seconds, 0.001))))

@@ -12,13 +12,14 @@ from router.application.brake import EgressBrake
 from router.application.budget import RetryBudget
 from router.application.circuits import Circuits
 from router.application.lanes import Lanes
+from router.application.turns import Turns
 from router.domain.errors import DependencyUnavailable
 from router.ports import DeliveryStore, Due, Ration
 
 POLL_SECONDS: Final = 1.0
 """Between two polls, unless a webhook with a backlog has room again."""
 RENEW_SECONDS: Final = 2.0
-RENEWED_AT_ONCE: Final = 25
+RENEWED_AT_ONCE: Final = 10
 """Leases in one write, which some stores do in one go: new events wait meanwhile."""
 MAX_CLAIMED_AT_ONCE: Final = 50
 MAX_EXCLUDED: Final = 1_000
@@ -104,9 +105,10 @@ class LeaseKeeper:
 
     name = "leases"
 
-    def __init__(self, deliveries: DeliveryStore, lanes: Lanes) -> None:
+    def __init__(self, deliveries: DeliveryStore, lanes: Lanes, turns: Turns) -> None:
         self._deliveries = deliveries
         self._lanes = lanes
+        self._turns = turns
         self._stopping = asyncio.Event()
 
     def stop(self) -> None:
@@ -127,4 +129,6 @@ class LeaseKeeper:
         for start in range(0, len(claims), RENEWED_AT_ONCE):
             some = claims[start : start + RENEWED_AT_ONCE]
             # What is not ours any more is left to run out: it is not sent, also where its event was erased.
-            self._lanes.renewed(await self._deliveries.renew(some), at=at)
+            async with self._turns.turn():
+                renewed = await self._deliveries.renew(some)
+            self._lanes.renewed(renewed, at=at)

@@ -71,7 +71,8 @@ class Worker:
         self.announcer: Announcer | None
         self.announcements, self.announcer = _announcing(settings, store, metrics, owner)
         announced = self.announcer.poke if self.announcer else None
-        self.deliveries = _deliveries(settings, store, owner, announcing=self.announcer is not None)
+        turns = Turns()
+        self.deliveries = _deliveries(settings, store, owner, turns, announcing=self.announcer is not None)
         circuits = self._circuits = Circuits(store.clock, random.random, convert.circuit_after(settings))
         self._brake = EgressBrake()
         self.lanes = Lanes(
@@ -84,7 +85,6 @@ class Worker:
         )
         self.follower = DefinitionFollower(self.book, definitions, self.deliveries, circuits)
         self.timers = Timers(self.lanes)
-        turns = Turns()
         self.recorder = Recorder(
             deliveries=self.deliveries,
             health=WebhookHealth(
@@ -154,7 +154,7 @@ class Worker:
             metrics=metrics,
             may_release=lambda: not (self._brake.is_on or budget.is_tight) and store.persistently.health.is_steady,
         )
-        self.keeper = LeaseKeeper(self.deliveries, self.lanes)
+        self.keeper = LeaseKeeper(self.deliveries, self.lanes, turns)
         self.clocks = ClockKeeper(
             MongoPublisherClocks(store.database, store.persistently),
             store.clock,
@@ -294,9 +294,11 @@ def _announcing(
 # --- parts that take much of the settings ----------------------------------------------------------
 
 
-def _deliveries(settings: Settings, store: Store, owner: str, *, announcing: bool) -> MongoDeliveries:
-    retention = convert.retention(settings)
-    return MongoDeliveries(store.database, store.persistently, store.clock, retention, owner, announcing=announcing)
+def _deliveries(settings: Settings, store: Store, owner: str, turns: Turns, *, announcing: bool) -> MongoDeliveries:
+    keep = convert.retention(settings)
+    return MongoDeliveries(
+        store.database, store.persistently, store.clock, keep, owner, announcing=announcing, turns=turns
+    )
 
 
 def _definitions(settings: Settings, store: Store, owner: str, first_sight: FirstSight) -> MongoDefinitions:

@@ -68,7 +68,7 @@ class SourceSettings(Section):
     """Headers by which the queue is bound to a headers exchange, and `x-match`."""
     queue: QueueName
     """Durable quorum queue to consume. By default `webhook-router.` and the name of the source."""
-    prefetch: Annotated[int, Field(ge=1, le=2_000), NUMBER] = 200
+    prefetch: Annotated[int, Field(ge=1, le=2_000), NUMBER] = 100
     """Messages that may be unacknowledged at once, 1 to 2000, which is what quorum queues allow."""
     event_type: EventType
     """`call`, `cdr` or `user`: the type of events that do not say theirs. By default the name."""

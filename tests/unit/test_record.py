@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from itertools import groupby
 
 import pytest
 
@@ -19,14 +20,11 @@ from router.application.record import (
     GATHER_SECONDS,
     MAX_BATCH,
     MAX_UNRECORDED,
-    MIN_BATCH,
-    WRITE_SECONDS,
     Recorder,
-    batch_size,
 )
 from router.application.settling import Unsettled
 from router.application.timers import Timers
-from router.application.turns import Turns
+from router.application.turns import MOST_PORTION, SHARE, Turns
 from router.domain.delivery import Attempt, AttemptError, Claim, DeliveryId, DeliveryReason, DeliveryStatus, Trigger
 from router.domain.lease import LEASE
 from router.domain.retry import Again, End
@@ -260,14 +258,27 @@ async def test_what_finishes_together_is_written_together() -> None:
     assert [len(batch) for batch in world.store.batches] == [5]
 
 
-async def test_a_batch_has_a_largest_size_and_results_keep_their_order() -> None:
+async def test_results_are_written_in_portions_and_keep_their_order() -> None:
     world = World()
     results = [result(f"dlv_{number}") for number in range(MAX_BATCH * 2 + 1)]
 
     await world.record(*results)
 
-    assert [len(batch) for batch in world.store.batches] == [MAX_BATCH, MAX_BATCH, 1]
+    sizes = [len(batch) for batch in world.store.batches]
+    assert max(sizes) <= MOST_PORTION
+    assert sizes[0] == int(MAX_BATCH * SHARE)
     assert world.store.recorded == results
+
+
+async def test_many_deliveries_are_inserted_in_few_writes() -> None:
+    world = World()
+    for number in range(MAX_BATCH * 2 + 1):
+        world.recorder.keep(draft_of(f"dlv_{number}"), Receipt())
+
+    await world.record(*(result(f"dlv_{number}") for number in range(MAX_BATCH * 2 + 1)))
+
+    assert world.store.log.count("insert") == 2
+    assert len(world.store.inserted) == MAX_BATCH * 2 + 1
 
 
 async def test_what_finishes_while_a_batch_is_written_forms_the_next() -> None:
@@ -324,20 +335,6 @@ async def has_room(recorder: Recorder) -> bool:
     return False
 
 
-@pytest.mark.parametrize(
-    ("written", "seconds", "following"),
-    [
-        (50, WRITE_SECONDS, 50),
-        (50, 2 * WRITE_SECONDS, 25),
-        (50, 100 * WRITE_SECONDS, MIN_BATCH),
-        (1, 2 * WRITE_SECONDS, MIN_BATCH),
-        (50, 0.0, MAX_BATCH),
-    ],
-)
-def test_the_slower_the_store_the_smaller_the_next_write(written: int, seconds: float, following: int) -> None:
-    assert batch_size(written, seconds) == following
-
-
 def test_the_store_is_behind_while_more_than_half_as_many_results_wait_as_may() -> None:
     world = World()
     for number in range(ENOUGH_UNRECORDED):
@@ -383,9 +380,10 @@ async def test_there_is_room_again_once_no_more_than_half_as_many_wait() -> None
 
     await world.finish()
 
-    # During each batch it is as the one before it has left it: 200, 150, 100, 50 wait.
+    # During each portion of a batch it is as the batch before has left it: 200, 150, 100, 50 wait.
     assert (MAX_UNRECORDED, MAX_BATCH) == (200, 50)
-    assert rooms == [False, False, True, True]
+    assert [room for room, _ in groupby(rooms)] == [False, True]
+    assert rooms.count(True) == pytest.approx(len(rooms) / 2, abs=1)
     assert await has_room(world.recorder)
 
 

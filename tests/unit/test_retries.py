@@ -14,6 +14,7 @@ from router.application.circuits import SLOW_PUT_OFF, Circuits
 from router.application.lanes import HANGING_LANE_PLACES, LaneLimits, Lanes
 from router.application.retries import MAX_CLAIMED_AT_ONCE, MAX_EXCLUDED, RENEWED_AT_ONCE, LeaseKeeper, RetryPoller
 from router.application.timers import Timers
+from router.application.turns import Turns
 from router.domain.circuit import OPEN_AFTER_FAILURES
 from router.domain.delivery import Claim
 from router.domain.errors import DependencyUnavailable
@@ -197,7 +198,7 @@ async def test_leases_that_run_out_soon_are_renewed_and_no_others() -> None:
     lanes.offer(fresh, now=now + 60)
     lanes.offer(lost, now=now - LEASE_SECONDS)
 
-    await LeaseKeeper(store, lanes)._renew()
+    await LeaseKeeper(store, lanes, Turns())._renew()
 
     assert store.renewed == [soon]
     assert lanes.holds(soon, now=now + LEASE_SECONDS - 1)
@@ -212,7 +213,7 @@ async def test_what_somebody_else_ended_is_not_held_for_longer() -> None:
         lanes.offer(each, now=now - LEASE_SECONDS + 1)
     store.taken_over.add(ended.delivery_id)
 
-    await LeaseKeeper(store, lanes)._renew()
+    await LeaseKeeper(store, lanes, Turns())._renew()
 
     assert not lanes.holds(ended, now=now + 2)
     assert lanes.holds(ours, now=now + 2)
@@ -223,7 +224,7 @@ async def test_what_is_in_flight_for_long_is_renewed_too() -> None:
     lanes.offer(claim(), now=time.monotonic() - LEASE_SECONDS + 1)
     taken = await lanes.next()
 
-    await LeaseKeeper(store, lanes)._renew()
+    await LeaseKeeper(store, lanes, Turns())._renew()
 
     assert store.renewed == [taken]
 
@@ -241,7 +242,7 @@ async def test_many_leases_are_renewed_some_at_a_time() -> None:
     for each in claims(RENEWED_AT_ONCE + 1):
         lanes.offer(each, now=time.monotonic() - LEASE_SECONDS + 1)
 
-    await LeaseKeeper(store, lanes)._renew()
+    await LeaseKeeper(store, lanes, Turns())._renew()
 
     assert store.sizes == [RENEWED_AT_ONCE, 1]
 
@@ -251,11 +252,11 @@ async def test_with_nothing_to_renew_the_store_is_left_alone() -> None:
         async def renew(self, claims: Sequence[Claim]) -> Sequence[Claim]:
             raise AssertionError("nothing is to be renewed")
 
-    await LeaseKeeper(Untouched(), make_lanes())._renew()
+    await LeaseKeeper(Untouched(), make_lanes(), Turns())._renew()
 
 
 async def test_a_keeper_that_is_stopped_ends() -> None:
-    keeper = LeaseKeeper(FakeDeliveries(), make_lanes())
+    keeper = LeaseKeeper(FakeDeliveries(), make_lanes(), Turns())
     running = asyncio.create_task(keeper.run())
     await asyncio.sleep(0)
 

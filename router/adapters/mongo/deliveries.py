@@ -4,9 +4,9 @@ they come into the store is in `admission.py`."""
 from __future__ import annotations
 
 import secrets
+import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
-from typing import Final
 
 from pymongo import ASCENDING, UpdateOne
 
@@ -18,6 +18,7 @@ from router.adapters.mongo.indexes import DELIVERIES, EVENTS
 from router.adapters.mongo.resilience import Persistent
 from router.adapters.mongo.results import ResultWriter
 from router.adapters.mongo.retention import Retention
+from router.application.turns import Portion, Turns
 from router.domain.delivery import Claim, DeliveryId, DeliveryReason, DeliveryStatus
 from router.domain.event import EventKey, EventType
 from router.domain.lease import LEASE
@@ -25,13 +26,10 @@ from router.domain.retry import End
 from router.domain.webhook import WebhookId
 from router.ports import Claimed, Clock, Draft, Due, PlannedEvent, Ration, Rest, Result
 
-CLAIMED_IN_ONE_WRITE: Final = 10
-"""Some stores do a write in one go, and new events wait meanwhile."""
-
 
 class MongoDeliveries:
     """One worker's hand on the delivery documents. `owner` names the worker in its leases; with `announcing`, what
-    fails for good is put into the outbox."""
+    fails for good is put into the outbox. What is claimed is written in `turns`."""
 
     def __init__(
         self,
@@ -42,14 +40,17 @@ class MongoDeliveries:
         owner: str,
         *,
         announcing: bool = False,
+        turns: Turns | None = None,
     ) -> None:
         self._events = database[EVENTS]
-        self._deliveries = database[DELIVERIES]
-        self._results = self._deliveries.with_options(write_concern=UNJOURNALED)
+        # What an update says can be found out again: a crash that forgets one has something sent again at worst.
+        self._deliveries = database[DELIVERIES].with_options(write_concern=UNJOURNALED)
         self._persistently = persistently
         self._clock = clock
         self._retention = retention
         self._owner = owner
+        self._turns = turns or Turns()
+        self._portion = Portion()
         self._writer = ResultWriter(owner=owner, retention=retention, announcing=announcing)
         self._admission = Admission(
             database, persistently, clock, retention=retention, owner=owner, writer=self._writer
@@ -111,8 +112,12 @@ class MongoDeliveries:
             UpdateOne(unchanged(found), {"$set": resting(found["webhook_id"], until, found.get("not_after"))})
             for found, until in put_off
         ]
-        for start in range(0, len(updates), CLAIMED_IN_ONE_WRITE):
-            await self._deliveries.bulk_write(updates[start : start + CLAIMED_IN_ONE_WRITE], ordered=False)
+        while updates:
+            now, updates = updates[: self._portion.size], updates[self._portion.size :]
+            async with self._turns.turn():
+                began = time.monotonic()
+                await self._deliveries.bulk_write(now, ordered=False)
+                self._portion.wrote(len(now), time.monotonic() - began)
         won = self._deliveries.find(
             {"_id": {"$in": [found["_id"] for found in taken]}, "lease.token": token},
             {"attempts": 0, "search": 0},
@@ -133,7 +138,7 @@ class MongoDeliveries:
         updates = [self._writer.update(result, now) for result in results]
 
         async def write() -> int:
-            outcome = await self._results.bulk_write(updates, ordered=False)
+            outcome = await self._deliveries.bulk_write(updates, ordered=False)
             matched: int = outcome.matched_count
             return matched
 
