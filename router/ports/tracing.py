@@ -23,7 +23,7 @@ class BatchTrace(Protocol):
         """The message could not be understood."""
 
     def stored(self, events: int, seconds: float) -> None:
-        """What the batch caused is durable: so many events in one write, which took so long and ends now."""
+        """The events of the batch are durable: so many in one write, which took so long and ends now."""
 
     def end(self) -> None:
         """The batch is settled."""

@@ -493,6 +493,25 @@ async def test_dead_letter_whose_confirm_is_lost_is_requeued_again_and_delivered
 
 
 @pytest.mark.quick
+@pytest.mark.fault(15, "connection lost during first attempts: another worker is given the messages")
+async def test_message_that_comes_again_during_its_first_attempt_is_not_sent_again(make_trial: MakeTrial) -> None:
+    trial = await make_trial()
+    trial.define_webhook()
+    async with proxied(trial.platform.amqp_url) as (proxy, url):
+        first = await trial.start_router(killpoint="between_inserts=delay:4@1", ROUTER_AMQP__URL=url)
+        await trial.publish(10)
+        await wait_for(lambda: trial.customer.requests)
+        # What it has sent it has neither stored nor acknowledged, and cannot now.
+        await proxy.refuse()
+        proxy.reset()
+        await trial.start_router()
+        await trial.accepted_count(10)
+        await first.stop()
+    await trial.check()
+    await no_message_is_left(trial)
+
+
+@pytest.mark.quick
 @pytest.mark.fault(15, "every event published three times, a third of them without confirm")
 async def test_event_that_is_published_again_is_delivered_once(make_trial: MakeTrial) -> None:
     trial = await make_trial()

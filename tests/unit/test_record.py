@@ -142,10 +142,7 @@ class Receipt(Unsettled):
     @property
     def is_durable(self) -> bool:
         """Of all that was kept by now."""
-        self.complete()
-        is_durable, self.is_complete = self.durable.is_set(), False
-        self.durable.clear()
-        return is_durable
+        return not self._missing
 
 
 async def test_a_first_result_that_comes_soon_is_inserted_with_its_delivery() -> None:
