@@ -6,7 +6,7 @@ the result in it, instead of twice. Meanwhile the event's own document has the p
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice, takewhile
@@ -19,7 +19,7 @@ from router.ports import Draft
 
 WAIT: Final = timedelta(seconds=0.1)
 """How long a document waits for the answer to its first attempt: its message is not acknowledged meanwhile."""
-WAIT_TO_BEGIN: Final = timedelta(seconds=0.5)
+WAIT_TO_BEGIN: Final = timedelta(seconds=2)
 """How long it waits for that attempt to begin: what waits behind much else would else be written twice, and make it
 more."""
 
@@ -40,14 +40,19 @@ class Drafts:
     def __init__(self) -> None:
         self._queued: dict[DeliveryId, Waiting] = {}
         self._begun: dict[DeliveryId, Waiting] = {}
+        self._ended: dict[DeliveryId, Waiting] = {}
         self._ready: dict[DeliveryId, Waiting] = {}
         self._late: set[WebhookId] = set()
 
     def __len__(self) -> int:
-        return len(self._queued) + len(self._begun) + len(self._ready)
+        return sum(map(len, self._all))
 
     def __contains__(self, delivery_id: DeliveryId) -> bool:
-        return any(delivery_id in drafts for drafts in (self._queued, self._begun, self._ready))
+        return any(delivery_id in drafts for drafts in self._all)
+
+    @property
+    def _all(self) -> Sequence[dict[DeliveryId, Waiting]]:
+        return self._queued, self._begun, self._ended, self._ready
 
     @property
     def ready(self) -> int:
@@ -68,6 +73,12 @@ class Drafts:
         waiting = self._queued.pop(delivery_id, None)
         if waiting is not None:
             self._begun[delivery_id] = Waiting(waiting.draft, waiting.unsettled, now)
+
+    def end(self, delivery_id: DeliveryId) -> None:
+        """Its first result is there, and waits to be written with it: however long that takes, nobody is late."""
+        waiting = self._queued.pop(delivery_id, None) or self._begun.pop(delivery_id, None)
+        if waiting is not None:
+            self._ended[delivery_id] = waiting
 
     def answered(self, webhook_id: WebhookId, within: timedelta) -> None:
         """An endpoint has answered."""
@@ -104,7 +115,7 @@ class Drafts:
         return self.ready
 
     def _pop(self, delivery_id: DeliveryId) -> Waiting | None:
-        for drafts in (self._begun, self._ready, self._queued):
+        for drafts in self._all:
             if delivery_id in drafts:
                 return drafts.pop(delivery_id)
         return None

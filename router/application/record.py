@@ -126,6 +126,7 @@ class Recorder:
     def put(self, result: Result) -> None:
         """Hand over a result; it is durable some time later."""
         self._finished.append(result)
+        self._drafts.end(result.claim.delivery_id)
         if result.attempt is not None:
             took = timedelta(milliseconds=result.attempt.duration_ms)
             self._drafts.answered(result.claim.webhook_id, within=took)

@@ -83,7 +83,10 @@ class Metrics:
             "event_age_seconds", "From when an event happened to its reception.", _DELAY_BUCKETS, "type"
         )
         self.store_write = family.histogram(
-            "store_write_seconds", "Duration of a write of a batch: events, deliveries, results.", _DURATION_BUCKETS, "what"
+            "store_write_seconds",
+            "Duration of a write of a batch: events, deliveries, results.",
+            _DURATION_BUCKETS,
+            "what",
         )
 
     def _add_deliveries(self, family: _Family) -> None:

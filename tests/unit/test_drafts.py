@@ -56,6 +56,19 @@ def test_who_waits_for_a_result_is_taken_with_it() -> None:
     assert DeliveryId("a") in kept
 
 
+def test_who_has_a_result_waits_for_it_to_be_written_and_makes_nobody_late() -> None:
+    kept = begun(draft_of("a"), draft_of("b"))
+    kept.end(DeliveryId("a"))
+    kept.end(DeliveryId("unknown"))
+
+    assert taken(kept, [], 10, now=NOW + WAIT - SECOND / 1000) == []
+    kept.hurry_all()
+    assert taken(kept, [], 10, now=NOW + SECOND) == ["b"]
+    kept.add(draft_of("c"), unsettled(), now=NOW)
+    assert taken(kept, [DeliveryId("a")], 10, now=NOW) == ["a"]
+    assert len(kept) == 1
+
+
 @pytest.mark.parametrize(("waited", "ready"), [(WAIT - SECOND / 1000, []), (WAIT, ["a", "b"])])
 def test_who_has_waited_long_enough_for_an_answer_is_taken_without(waited: timedelta, ready: list[str]) -> None:
     kept = begun(draft_of("a"), draft_of("b"))

@@ -129,7 +129,7 @@ class Admission:
             first = stored.get(plan.event.key, {})
             lease = first.get("lease")  # another release inserts events without, and so does a replay
             for delivery in _first_plan(plan, first.get("trace", ())):
-                document = self._document(plan, delivery, now, {})
+                document = self._document(_id(plan, delivery), plan, delivery, now, {})
                 if lease is not None:
                     # As the worker would insert it: it can go on to hold it, and its result counts.
                     document["lease"] = {"owner": lease["owner"], "fence": FIRST_FENCE}
@@ -150,16 +150,18 @@ class Admission:
         lease = {"owner": self._owner, "fence": FIRST_FENCE}
         documents = []
         for draft in drafts:
-            document = self._document(draft.plan, draft.delivery, now, lease)
+            document = self._document(draft.claim.delivery_id, draft.plan, draft.delivery, now, lease)
             result = results.get(draft.claim.delivery_id)
             if result is not None:
                 self._writer.put_into(document, result, now)
             documents.append(document)
         return {drafts[position].claim.delivery_id for position in await _insert(self._deliveries, documents)}
 
-    def _document(self, plan: PlannedEvent, delivery: PlannedDelivery, now: datetime, lease: Document) -> Document:
+    def _document(
+        self, identity: DeliveryId, plan: PlannedEvent, delivery: PlannedDelivery, now: datetime, lease: Document
+    ) -> Document:
         expire_at = now + self._retention.log
-        return delivery_document(_id(plan, delivery), plan, delivery, now=now, lease=lease, expire_at=expire_at)
+        return delivery_document(identity, plan, delivery, now=now, lease=lease, expire_at=expire_at)
 
 
 async def _insert(collection: Any, documents: list[Document]) -> Collection[int]:
