@@ -81,11 +81,13 @@ def _documents() -> tuple[dict[str, Any], dict[str, Any]]:
         response_body='{"status":"ok"}',
         response_truncated=False,
     )
-    identity, lease = delivery_id(event.key, _WEBHOOK), {"owner": None, "fence": 1, "token": "0123456789abcdef"}
+    identity, lease = delivery_id(event.key, _WEBHOOK), {"owner": None, "fence": 1}
+    first = {"owner": "router-1-1234-0123abcd", "token": "0123456789abcdef", "until": later}
     document = delivery_document(identity, plan, delivery, now=NOW, lease=lease, expire_at=later)
     del document["due_at"]
     over = {"status": "delivered", "attempt_count": 1, "attempts": [attempt_document(attempt)], "completed_at": NOW}
-    return event_document(plan, expire_at=later, payload_expires_at=later), document | over | {"expire_at": later}
+    stored = event_document(plan, expire_at=later, payload_expires_at=later) | {"lease": first}
+    return stored, document | over | {"expire_at": later}
 
 
 def _event() -> Event:

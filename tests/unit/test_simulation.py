@@ -79,7 +79,7 @@ def test_more_workers_help_where_the_core_is_what_is_full() -> None:
 
 def test_more_workers_do_not_help_where_the_store_is_what_is_full() -> None:
     one, four = (
-        simulate(workers=workers, store="embedded", store_slower=13.0, drain_seconds=1.0) for workers in (1, 4)
+        simulate(workers=workers, store="embedded", store_slower=18.0, drain_seconds=1.0) for workers in (1, 4)
     )
 
     assert one.store > 0.95
@@ -88,7 +88,7 @@ def test_more_workers_do_not_help_where_the_store_is_what_is_full() -> None:
 
 
 def test_more_shards_help_where_the_store_is_what_is_full() -> None:
-    one, two = (simulate(shards=shards, store="embedded", store_slower=13.0, drain_seconds=1.0) for shards in (1, 2))
+    one, two = (simulate(shards=shards, store="embedded", store_slower=18.0, drain_seconds=1.0) for shards in (1, 2))
 
     assert one.store > 0.95
     assert two.store < 0.75
@@ -156,7 +156,7 @@ def test_after_an_outage_of_the_customers_all_is_delivered() -> None:
 
 
 def test_the_broker_holds_what_a_burst_brings_beyond_the_store() -> None:
-    report = simulate(store="embedded", store_slower=4.0, rate=15.0, outages=[trouble(Trouble.BURST, 5, 10)])
+    report = simulate(store="embedded", store_slower=8.0, rate=15.0, outages=[trouble(Trouble.BURST, 5, 10)])
 
     assert conserved(report)
     assert report.most_at_broker > 100
