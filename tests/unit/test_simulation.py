@@ -79,7 +79,7 @@ def test_more_workers_help_where_the_core_is_what_is_full() -> None:
 
 def test_more_workers_do_not_help_where_the_store_is_what_is_full() -> None:
     one, four = (
-        simulate(workers=workers, store="embedded", store_slower=18.0, drain_seconds=1.0) for workers in (1, 4)
+        simulate(workers=workers, store="embedded", store_slower=24.0, drain_seconds=1.0) for workers in (1, 4)
     )
 
     assert one.store > 0.95
