@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import pymongo
 import pytest
 import pytest_asyncio
+from pymongo.errors import BulkWriteError
 
 from router.adapters.mongo.deliveries import MongoDeliveries
 from router.adapters.mongo.driver import Database, DriverName, open_database
@@ -227,6 +228,19 @@ async def test_a_result_that_comes_after_the_lease_of_its_event_is_lost_to_who_t
     assert list(await world.one.insert(drafts, {first.delivery_id: late})) == [first.delivery_id]
     assert list(await world.one.record([late])) == [late]
     assert (await world.document(first))["status"] == "pending"
+
+
+async def test_of_a_batch_that_the_store_refuses_for_one_event_the_others_need_not_wait(world: World) -> None:
+    refuses = {"event_id": {"$ne": "evt_2"}}
+    await world.database._database.command({"collMod": "events", "validator": refuses})
+    batch = [plan(event(f"evt_{number}")) for number in (1, 2, 3)]
+    with pytest.raises(BulkWriteError):
+        await world.one.admit(batch)
+
+    # What was inserted before the refusal looks like somebody else's, and its lease is over.
+    for each in (batch[0], batch[2]):
+        await admitted(world.one, [each])
+    assert {claim.event_id for claim in await take(world.two, 10)} == {"evt_1", "evt_3"}
 
 
 FAILED = End(status=DeliveryStatus.FAILED, reason=DeliveryReason.GONE)

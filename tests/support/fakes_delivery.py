@@ -197,12 +197,11 @@ def draft(plan: PlannedEvent, delivery: PlannedDelivery) -> Draft:
     return Draft(plan=plan, delivery=delivery, claim=claim, lease_until=NOW + LEASE)
 
 
-def draft_of(identity: str, *, webhook: str = "wh_1", leased: bool = True) -> Draft:
-    """The draft of the delivery of this name."""
-    planned = PlannedDelivery(webhook_id=WebhookId(webhook), url="https://crm.example/", leased=leased)
-    event = Event(
+def cdr(event_id: str = "evt_1") -> Event:
+    """An event of the account, with nothing in it."""
+    return Event(
         account_id=ACCOUNT,
-        event_id="evt_1",
+        event_id=event_id,
         type=EventType.CDR,
         name=None,
         occurred_at=NOW,
@@ -215,8 +214,13 @@ def draft_of(identity: str, *, webhook: str = "wh_1", leased: bool = True) -> Dr
         payload=b"{}",
         source="cdr",
     )
+
+
+def draft_of(identity: str, *, webhook: str = "wh_1", leased: bool = True) -> Draft:
+    """The draft of the delivery of this name."""
+    planned = PlannedDelivery(webhook_id=WebhookId(webhook), url="https://crm.example/", leased=leased)
     plan = PlannedEvent(
-        event=event,
+        event=cdr(),
         born_at=NOW,
         not_after=None,
         account_enabled=True,

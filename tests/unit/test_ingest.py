@@ -39,13 +39,13 @@ from router.ports import (
 )
 from router.telemetry.metrics import Metrics
 from tests.support.fakes_delivery import (
-    ACCOUNT,
     NOW,
     FakeClock,
     FakeDeadLetters,
     FakeDefinitions,
     FakeDeliveries,
     FakeSource,
+    cdr,
     circuits,
     claim,
     snapshot,
@@ -65,26 +65,8 @@ RAW = RawMessage(
 )
 
 
-def event(event_id: str) -> Event:
-    return Event(
-        account_id=ACCOUNT,
-        event_id=event_id,
-        type=EventType.CDR,
-        name=None,
-        occurred_at=NOW,
-        received_at=NOW,
-        call_id=None,
-        sequence=None,
-        tracking_number=None,
-        user_id=None,
-        number_keys=(),
-        payload=b"{}",
-        source="cdr",
-    )
-
-
 def intake(content: str | Rejection) -> Intake:
-    understood = event(content) if isinstance(content, str) else content
+    understood = cdr(content) if isinstance(content, str) else content
     return Intake(content=understood, raw=replace(RAW), born_at=NOW, tag=None)
 
 
@@ -406,7 +388,7 @@ async def test_what_is_known_is_acknowledged_without_a_second_delivery() -> None
 
 async def test_a_message_of_which_the_store_refuses_a_delivery_is_a_dead_letter_and_acknowledged() -> None:
     world = World(snapshot(webhook("a"), webhook("b")))
-    world.deliveries.refuses_deliveries = {delivery_id(event("evt_2").key, WebhookId(each)) for each in ("a", "b")}
+    world.deliveries.refuses_deliveries = {delivery_id(cdr("evt_2").key, WebhookId(each)) for each in ("a", "b")}
     refused = intake("evt_2")
 
     with capture_logs() as log:
@@ -561,7 +543,7 @@ SECRET = "0639980000"
 
 
 def hurtful(event_id: str) -> Intake:
-    return replace(intake(event_id), content=replace(event(event_id), account_id=HURTFUL))
+    return replace(intake(event_id), content=replace(cdr(event_id), account_id=HURTFUL))
 
 
 async def test_an_event_whose_planning_always_raises_is_parked_and_the_others_flow() -> None:
