@@ -14,7 +14,7 @@ from typing import Any
 from bench.simulation.client import Lifeline
 from bench.simulation.costs import BrokerCosts
 from bench.simulation.processor import Processor
-from router.adapters.rabbitmq.consumer import FULL
+from router.adapters.rabbitmq.window import Window
 from router.domain.event import Event
 from router.domain.webhook import WebhookId
 from router.ports import Clock, Intake, MessageProperties, RawMessage
@@ -66,6 +66,7 @@ class Queue:
         for consumer in self._consumers:
             self._ready.extendleft(reversed(consumer.unsettled))
             consumer.unsettled.clear()
+            consumer.window.clear()
             consumer.generation += 1
         loop.call_later(seconds, self.pump)
 
@@ -102,16 +103,19 @@ class Consumer:
         self.queue = queue
         self.unsettled: deque[Message] = deque()
         self.generation = 0
+        self.window = Window(PREFETCH)
         self._source = source
 
     def arrive(self, message: Message, generation: int) -> None:
         if generation == self.generation:
+            self.window.arrived()
             self._source.arrived(self, message, generation)
 
     def acknowledge(self, count: int, generation: int) -> None:
         if generation == self.generation:
             for _ in range(count):
                 self.unsettled.popleft()
+            self.window.settled(count)
             self.queue.pump()
 
 
@@ -148,7 +152,7 @@ class ModelSource:
 
     @property
     def is_full(self) -> bool:
-        return any(len(consumer.unsettled) >= PREFETCH * FULL for consumer in self._consumers)
+        return any(consumer.window.is_full for consumer in self._consumers)
 
     async def arrival(self) -> None:
         while not self._waiting:

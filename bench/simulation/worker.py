@@ -93,7 +93,8 @@ class SimulatedWorker:
             metrics=metrics,
             turns=turns,
         )
-        budget = RetryBudget(lambda: recorder.is_behind)
+        self._source = ModelSource(queues, clock, self.processor, costs.event_seconds, self.lifeline)
+        budget = RetryBudget(has_backlog=lambda: self._source.is_full, is_store_behind=lambda: recorder.is_behind)
         sender = ModelSender(
             customers=customers,
             record=record,
@@ -118,7 +119,6 @@ class SimulatedWorker:
             metrics=metrics,
             pace=Pace(0, now=loop.time),
         )
-        self._source = ModelSource(queues, clock, self.processor, costs.event_seconds, self.lifeline)
         ingest = Ingest(
             source=self._source,
             deliveries=deliveries,

@@ -14,24 +14,23 @@ LEAST_RETRIES: Final = 10
 class RetryBudget:
     """After an outage the broker holds a backlog and the store holds retries: both want to be written at once.
 
-    `is_store_behind` says that results wait for the store. While it keeps up and the broker has no backlog there is no
-    limit.
+    `has_backlog` says that events may wait at the broker, `is_store_behind` that results wait for the store. While
+    neither is so there is no limit.
     """
 
-    def __init__(self, is_store_behind: Callable[[], bool]) -> None:
+    def __init__(self, *, has_backlog: Callable[[], bool], is_store_behind: Callable[[], bool]) -> None:
+        self._has_backlog = has_backlog
         self._is_store_behind = is_store_behind
-        self._has_backlog = False
         self._taken_in = 0
 
-    def took_in(self, events: int, *, has_backlog: bool) -> None:
-        """A batch of events was stored; `has_backlog` says that it was as large as a batch may be."""
-        self._has_backlog = has_backlog
+    def took_in(self, events: int) -> None:
+        """A batch of events was stored."""
         self._taken_in += events
 
     @property
     def is_tight(self) -> bool:
         """Whether first attempts or results wait."""
-        return self._has_backlog or self._is_store_behind()
+        return self._has_backlog() or self._is_store_behind()
 
     def allowance(self, wanted: int) -> int:
         """How many of the `wanted` retries may be claimed now."""

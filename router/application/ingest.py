@@ -122,7 +122,7 @@ class Ingest:
                 if not batch:
                     return
                 await self._ingest(batch)
-            self._budget.took_in(len(batch), has_backlog=self._source.is_full)
+            self._budget.took_in(len(batch))
             # When the store falls behind, what is in hand is finished first; the broker keeps the rest.
             await self._recorder.room()
 

@@ -104,7 +104,7 @@ class Worker:
             turns=turns,
             announced=announced,
         )
-        budget = RetryBudget(lambda: self.recorder.is_behind)
+        budget = RetryBudget(has_backlog=lambda: self.source.is_full, is_store_behind=lambda: self.recorder.is_behind)
         self.sender = _sender(settings, store, metrics)
         self.deliverer = Deliverer(
             lanes=self.lanes,

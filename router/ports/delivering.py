@@ -78,10 +78,6 @@ class Intake:
 class Source(Protocol):
     """Where events come from. Nothing is taken from the broker for good before `settle`."""
 
-    @property
-    def is_full(self) -> bool:
-        """Whether so much is not settled that more may wait at the broker."""
-
     async def arrival(self) -> None:
         """Returns once there is something to take, or nothing will come any more."""
 

@@ -265,6 +265,7 @@ async def test_a_replay_goes_on_after_a_crash_and_doubles_nothing_but_what_was_i
 ) -> None:
     async with RouterProcess(own_platform, tmp_path) as router, Customer(answer(410)) as server:
         account = own_platform.enable_account()
+        # So many at once that they are a backlog, which a replay waits behind: and nothing follows that would end it.
         webhook_id, events = await many(own_platform, router, account, server.url, 80)
         before = len(server.requests)
         server.step = answer(200)

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequen
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+from router.application.budget import RetryBudget
 from router.application.circuits import Circuits
 from router.domain.announcement import WebhookAnnouncement
 from router.domain.delivery import Claim, DeliveryId, delivery_id
@@ -307,7 +308,6 @@ class FakeSource:
     batches: list[list[Intake]]
     log: list[str] = field(default_factory=list)
     settled: list[Intake] = field(default_factory=list)
-    is_full: bool = False
 
     async def arrival(self) -> None: ...
 
@@ -322,6 +322,10 @@ class FakeSource:
 def circuits(clock: FakeClock | None = None, *, open_after: timedelta = timedelta(minutes=1)) -> Circuits:
     """Circuits on the longest waits."""
     return Circuits(clock or FakeClock(), no_jitter, open_after)
+
+
+def make_budget(*, has_backlog: bool = False, is_behind: bool = False) -> RetryBudget:
+    return RetryBudget(has_backlog=lambda: has_backlog, is_store_behind=lambda: is_behind)
 
 
 def no_jitter() -> float:

@@ -48,6 +48,7 @@ from tests.support.fakes_delivery import (
     cdr,
     circuits,
     claim,
+    make_budget,
     snapshot,
     webhook,
 )
@@ -87,7 +88,7 @@ class World:
     """Webhooks whose last attempt failed, and took long for it."""
     probed: Webhook | None = None
     """A webhook whose circuit is open, and whose probe is under way."""
-    budget: RetryBudget = field(default_factory=lambda: RetryBudget(lambda: False))
+    budget: RetryBudget = field(default_factory=make_budget)
     turns: Turns = field(default_factory=Turns)
     source: FakeSource = field(default_factory=lambda: FakeSource([]))
     source_class: type[FakeSource] = FakeSource
@@ -108,7 +109,7 @@ class World:
             is_failing=known.is_failing,
             is_hanging=known.is_hanging,
         )
-        source = self.source = self.source_class(list(batches), self.deliveries.log, is_full=self.source.is_full)
+        source = self.source = self.source_class(list(batches), self.deliveries.log)
         health = WebhookHealth(book, FakeDefinitions(), clock, DAYS, recovered_after=MINUTE)
         self.recorder = recorder = Recorder(
             deliveries=self.deliveries,
@@ -511,17 +512,11 @@ async def test_deliveries_of_an_open_circuit_rest_from_the_beginning() -> None:
     assert world.lanes.held == 0
 
 
-async def test_a_full_source_says_that_more_waits_at_the_broker() -> None:
-    world = World(snapshot())
-    world.source.is_full = True
+async def test_retries_may_have_a_share_of_what_is_taken_in() -> None:
+    world = World(snapshot(), budget=make_budget(has_backlog=True))
     await world.take_in([intake(f"evt_{number}") for number in range(200)])
 
     assert world.budget.allowance(200) == 20
-
-    world.source.is_full = False
-    await world.take_in([intake(f"evt_{number}") for number in range(200)])
-
-    assert world.budget.allowance(200) == 200
 
 
 class RaisingBook(DefinitionBook):

@@ -21,7 +21,7 @@ from router.domain.errors import DependencyUnavailable
 from router.domain.lease import LEASE, RENEW_BELOW
 from router.domain.webhook import WebhookId
 from router.ports import Claimed, Due, Ration
-from tests.support.fakes_delivery import NOW, FakeDeliveries, claim, webhook
+from tests.support.fakes_delivery import NOW, FakeDeliveries, claim, make_budget, webhook
 from tests.support.fakes_delivery import circuits as make_circuits
 
 LEASE_SECONDS = LEASE.total_seconds()
@@ -69,7 +69,7 @@ def poller_of(
         lanes=lanes,
         circuits=circuits or make_circuits(),
         brake=brake or EgressBrake(),
-        budget=budget or RetryBudget(lambda: False),
+        budget=budget or make_budget(),
         is_steady=is_steady,
     )
 
@@ -319,8 +319,8 @@ async def test_a_store_that_is_away_ends_a_poll_and_not_the_poller() -> None:
 
 
 async def test_behind_a_backlog_of_first_attempts_few_retries_are_claimed() -> None:
-    store, budget = Watched(due=claims(100)), RetryBudget(lambda: False)
-    budget.took_in(200, has_backlog=True)
+    store, budget = Watched(due=claims(100)), make_budget(has_backlog=True)
+    budget.took_in(200)
 
     assert await poller_of(store, make_lanes(in_flight=10_000), budget=budget)._poll() is False
 

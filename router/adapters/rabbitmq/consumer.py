@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Final
+from typing import Any
 
 from aiormq.abc import AbstractChannel
 
@@ -14,9 +14,6 @@ from router.adapters.rabbitmq.connection import CONNECTION_ERRORS
 from router.adapters.rabbitmq.subscription import Subscription, Tag
 from router.domain.event import EventType
 from router.ports import Intake
-
-FULL: Final = 0.75
-"""With so much of its prefetch not settled, a source may have more at the broker."""
 
 
 class RabbitSource:
@@ -106,11 +103,12 @@ class RabbitSource:
     @property
     def unsettled(self) -> int:
         """Messages that arrived and are not settled: waiting to be taken, or in work."""
-        return sum(each.unsettled for each in self._subscriptions)
+        return sum(each.window.unsettled for each in self._subscriptions)
 
     @property
     def is_full(self) -> bool:
-        return any(each.unsettled >= each.source.prefetch * FULL for each in self._subscriptions)
+        """Whether so much is not settled that more may wait at the broker."""
+        return any(each.window.is_full for each in self._subscriptions)
 
     async def cancel(self) -> None:
         """Stop taking from the broker. `take` returns what it has, then nothing."""

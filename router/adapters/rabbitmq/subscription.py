@@ -27,6 +27,7 @@ from router.adapters.rabbitmq.connection import CONNECTION_ERRORS, connect, tran
 from router.adapters.rabbitmq.hearing import Hearing, Listener, Pulse
 from router.adapters.rabbitmq.messages import raw_message, times_returned
 from router.adapters.rabbitmq.topology import declare
+from router.adapters.rabbitmq.window import Window
 from router.domain.errors import ConfigurationRefused, DependencyUnavailable, RouterError
 from router.domain.event import Event, Rejection, RejectionReason
 from router.domain.freshness import PublisherClock
@@ -105,7 +106,7 @@ class Subscription:
         self.problem = ""
         """Why it could not consume the last time; empty while it does."""
         self.clock = PublisherClock()
-        self.unsettled = 0
+        self.window = Window(source.prefetch)
         self._broker = broker
         self._now = now
         self._arrived = arrived
@@ -215,7 +216,7 @@ class Subscription:
         link, self._link = self._link, None
         # What was not taken comes again on the next connection; keeping it would double it.
         self.waiting.clear()
-        self.unsettled = 0
+        self.window.clear()
         if link is not None:
             link.lose("closed")
             try:
@@ -239,7 +240,7 @@ class Subscription:
                 return None
             if self._stopping:
                 continue  # it was cancelled, and may still acknowledge
-            if self.unsettled == 0 and time.monotonic() - self._heard_at > SILENCE_SECONDS:
+            if not self.window.unsettled and time.monotonic() - self._heard_at > SILENCE_SECONDS:
                 link.lose("silence")
                 return None
             hearing = self._listener.judge(pulse)
@@ -269,7 +270,7 @@ class Subscription:
             ready=answer.message_count or 0,
             consumers=answer.consumer_count or 0,
             arrived=self._arrivals,
-            has_room=self.unsettled < self.source.prefetch,
+            has_room=self.window.has_room,
         )
 
     # --- arrivals ---
@@ -278,11 +279,11 @@ class Subscription:
         # Not awaiting keeps the order of arrival.
         if self._link is None or message.channel is not self._link.channel:
             return  # of a connection that is being closed: it comes again
-        live = self._backlog <= 0 and self.unsettled < self.source.prefetch // 2
+        live = self._backlog <= 0 and self.window.is_quiet
         self._backlog -= 1
         self._arrivals += 1
         self._heard_at = time.monotonic()
-        self.unsettled += 1
+        self.window.arrived()
         raw = raw_message(message, self.source.name, self._now())
         content = _parked(times_returned(message)) or self._decode(raw)
         born_at = raw.received_at
@@ -302,7 +303,7 @@ class Subscription:
 
     def settled(self, channel: AbstractChannel, count: int) -> None:
         if self._link is not None and channel is self._link.channel:
-            self.unsettled -= count
+            self.window.settled(count)
 
     # --- the end ---
 
