@@ -15,7 +15,7 @@ import pytest
 import pytest_asyncio
 from pymongo.errors import BulkWriteError
 
-from router.adapters.mongo.deliveries import MongoDeliveries
+from router.adapters.mongo.deliveries import LOOKED_AT, MongoDeliveries
 from router.adapters.mongo.driver import Database, DriverName, open_database
 from router.adapters.mongo.indexes import ensure_indexes
 from router.adapters.mongo.resilience import Persistent, StoreHealth
@@ -384,6 +384,20 @@ async def test_calls_are_claimed_before_an_older_backlog_of_records(world: World
 
     assert [claim.event_id for claim in first] == ["evt_call", "evt_0"]
     assert len(rest_of_them) == 4
+
+
+@pytest.mark.parametrize(("since", "comes_first"), [(LOOKED_AT - 1, True), (LOOKED_AT, False)])
+async def test_calls_are_looked_for_among_what_came_last(world: World, since: int, comes_first: bool) -> None:
+    records = [plan(replace(event(f"evt_{number}"), type=EventType.CDR), leased=False) for number in range(since + 2)]
+    await admitted(world.one, records[:2])
+    world.clock.moment += timedelta(seconds=1)
+    await admitted(world.one, [plan(event("evt_call"), leased=False)])
+    world.clock.moment += timedelta(seconds=1)
+    await admitted(world.one, records[2:])
+
+    (claim, _) = await take(world.two, 2)
+
+    assert (claim.event_id == "evt_call") is comes_first
 
 
 async def test_it_is_told_when_nothing_more_is_due(world: World) -> None:

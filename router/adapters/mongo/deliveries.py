@@ -7,8 +7,9 @@ import secrets
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
+from typing import Final
 
-from pymongo import ASCENDING, UpdateOne
+from pymongo import ASCENDING, DESCENDING, UpdateOne
 
 from router.adapters.mongo.admission import Admission
 from router.adapters.mongo.documents import Document, StoredDocument, exactly, resting
@@ -26,6 +27,10 @@ from router.domain.retry import End
 from router.domain.webhook import WebhookId
 from router.ports import Claimed, Clock, Draft, Due, PlannedEvent, Ration, Rest, Result
 
+LOOKED_AT: Final = 1_000
+"""Deliveries among which calls are looked for while more is due than is claimed at once: a claim costs the same however
+much is due."""
+
 
 class MongoDeliveries:
     """One worker's hand on the delivery documents. `owner` names the worker in its leases; with `announcing`, what
@@ -42,6 +47,7 @@ class MongoDeliveries:
         announcing: bool = False,
         turns: Turns | None = None,
     ) -> None:
+        self._database = database
         self._events = database[EVENTS]
         # What an update says can be found out again: a crash that forgets one has something sent again at worst.
         self._deliveries = database[DELIVERIES].with_options(write_concern=UNJOURNALED)
@@ -87,20 +93,27 @@ class MongoDeliveries:
     async def _find_due(self, limit: int, except_for: Collection[WebhookId]) -> list[StoredDocument]:
         """The longest due first, behind the calls."""
         due: Document = {"due_at": {"$lte": self._clock.now()}}
-        if except_for:
-            due["webhook_id"] = {"$nin": list(except_for)}
-        candidates = await self._find(due, limit)
+        wanted: Document = {"webhook_id": {"$nin": list(except_for)}} if except_for else {}
+        cursor = self._deliveries.find({**due, **wanted}, DUE_FIELDS, max_time_ms=MAX_READ_TIME_MS)
+        candidates = [document async for document in cursor.sort([("due_at", ASCENDING)]).limit(limit)]
         if len(candidates) == limit:
-            # More is due than is taken now, and among it may be calls that ring. Found by going through what is due:
-            # an index of their own would be paid for at each write, and a backlog is the exception.
-            candidates = await self._find({"event_type": EventType.CALL.value, **due}, limit) + candidates
+            # More is due than is taken now, and among it may be calls that ring: they came last. An index of their own
+            # would be paid for at each write.
+            candidates += await self._find_calls(due, wanted, limit)
         by_id = {found["_id"]: found for found in candidates}
         calls_first = sorted(by_id.values(), key=lambda found: found["event_type"] != EventType.CALL)
         return calls_first[:limit]
 
-    async def _find(self, due: Document, limit: int) -> list[StoredDocument]:
-        cursor = self._deliveries.find(due, DUE_FIELDS, max_time_ms=MAX_READ_TIME_MS)
-        return [document async for document in cursor.sort([("due_at", ASCENDING)]).limit(limit)]
+    async def _find_calls(self, due: Document, wanted: Document, limit: int) -> Sequence[StoredDocument]:
+        """The longest due first of the calls among what has been due for the shortest time."""
+        newest_first: list[Document] = [{"$match": due}, {"$sort": {"due_at": DESCENDING}}, {"$limit": LOOKED_AT}]
+        calls: list[Document] = [
+            {"$match": {"event_type": EventType.CALL.value, **wanted}},
+            {"$sort": {"due_at": ASCENDING}},
+            {"$limit": limit},
+            {"$project": DUE_FIELDS},
+        ]
+        return await self._database.aggregate(DELIVERIES, [*newest_first, *calls])
 
     async def _take(
         self, taken: Sequence[StoredDocument], put_off: Sequence[tuple[StoredDocument, datetime]], token: str
