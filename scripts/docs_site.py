@@ -24,6 +24,8 @@ _LANGUAGES: Final = {
     ".toml": "toml",
     ".yml": "yaml",
 }
+_BEHIND: Final = ("decisions/", "files/")
+"""Reasons and files, which the search shows behind the pages that say what to do."""
 _EDITIONS: Final = {"en": "English", "fr": "Français"}
 
 
@@ -56,6 +58,8 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
     """Links of the repository become links of the site."""
     uri = page.file.src_uri
     origin = _origin(uri)
+    if uri.startswith(_BEHIND):
+        page.meta["search"] = {"boost": 0.2}
 
     def moved(link: re.Match[str]) -> str:
         target = _resolved(origin, link["path"])

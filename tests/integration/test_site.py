@@ -116,6 +116,16 @@ def test_the_search_knows_both_languages(site: Path) -> None:
     assert {"support.html", "fr/support.html", "files/config/router.toml.html"} <= found
 
 
+def test_the_search_shows_reasons_and_files_behind_what_to_do(site: Path) -> None:
+    index = json.loads((site / "search" / "search_index.json").read_text(encoding="utf-8"))
+    behind = {entry["location"].partition("/")[0] for entry in index["docs"] if entry.get("boost", 1) < 1}
+    before = {entry["location"].partition("#")[0] for entry in index["docs"] if entry.get("boost", 1) >= 1}
+
+    assert behind == {"decisions", "files"}
+    assert {"support.html", "fr/support.html", "runbook.html"} <= before
+    assert not any(each.startswith(("decisions/", "files/")) for each in before)
+
+
 @pytest.mark.parametrize(
     ("written", "said"),
     [
