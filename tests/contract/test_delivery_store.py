@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
-from urllib.parse import urlsplit
 
 import pymongo
 import pytest
@@ -148,12 +147,8 @@ async def test_an_insert_whose_reply_is_lost_leaves_nothing_to_wait_for_a_lease(
     world: World, mongo_url: str, collection: str
 ) -> None:
     """What was inserted by the lost call is ours at once, or due at once; never leased to nobody."""
-    port = urlsplit(mongo_url).port
-    assert port is not None
-    async with FaultProxy(port, protocol=Protocol.MONGO) as proxy:
-        database = open_database(
-            mongo_url.replace(f":{port}", f":{proxy.port}"), world.database._database.name, "pymongo"
-        )
+    async with FaultProxy.before(mongo_url, protocol=Protocol.MONGO) as proxy:
+        database = open_database(proxy.url, world.database._database.name, "pymongo")
         worker = MongoDeliveries(
             database, Persistent(StoreHealth()), world.clock, Retention(payload=LEASE, log=LEASE), "worker-3"
         )
@@ -286,11 +281,8 @@ async def test_a_first_result_leaves_the_same_document_inserted_or_recorded(
 
 
 async def test_a_first_result_whose_insert_lost_its_reply_is_recorded_once(world: World, mongo_url: str) -> None:
-    port = urlsplit(mongo_url).port
-    assert port is not None
-    async with FaultProxy(port, protocol=Protocol.MONGO) as proxy:
-        url = mongo_url.replace(f":{port}", f":{proxy.port}")
-        database = open_database(url, world.database._database.name, "pymongo")
+    async with FaultProxy.before(mongo_url, protocol=Protocol.MONGO) as proxy:
+        database = open_database(proxy.url, world.database._database.name, "pymongo")
         keep = Retention(payload=LEASE, log=LEASE)
         worker = MongoDeliveries(database, Persistent(StoreHealth()), world.clock, keep, "worker-3")
         drafts = await worker.admit([plan()])

@@ -13,8 +13,8 @@ import pytest_asyncio
 from yarl import URL
 
 from router.adapters.embedded.broker import RabbitNode
-from tests.support.amqp_proxy import AmqpProxy
 from tests.support.events import make_event
+from tests.support.fault_proxy import FaultProxy
 from tests.support.http_server import ScriptedServer
 from tests.support.router_process import Platform, RouterProcess, wait_for
 from tests.support.servers import unique
@@ -90,17 +90,17 @@ async def test_a_half_open_connection_turns_readiness_red_and_is_replaced(
     account = here.enable_account()
     here.define_webhook(account, to=server.url)
     async with (
-        AmqpProxy.before(node.url) as proxy,
+        FaultProxy.before(node.url) as proxy,
         RouterProcess(here, tmp_path, ROUTER_AMQP__URL=proxy.url) as router,
     ):
         await delivered(router, here, account)
-        proxy.freeze()
+        proxy.black_hole()
         await wait_for(lambda: is_check(router, "consumer:cdr", False))
         assert '"reason": "no_answer"' in router.log or '"reason":"no_answer"' in router.log
 
         event = make_event(account)
         await here.publish(event)
-        proxy.thaw()
+        proxy.heal()
         assert (await router.delivery(event_id=event["id"], account_id=account))["status"] == "delivered"
         await wait_for(router.is_ready)
 

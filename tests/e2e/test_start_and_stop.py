@@ -17,7 +17,7 @@ import pytest_asyncio
 
 from router.adapters.embedded.processes import free_ports
 from tests.support.events import make_event
-from tests.support.http_server import Exchange, ScriptedServer, answer
+from tests.support.http_server import Exchange, ScriptedServer, answer, late
 from tests.support.router_process import Platform, RouterProcess, wait_for
 from tests.support.servers import Broker, own_vhost, unique
 
@@ -294,12 +294,7 @@ async def test_a_port_for_probes_answers_machines_and_nothing_else(
 
 async def test_stop_under_load_loses_nothing_and_doubles_nothing(own_platform: Platform, tmp_path: Path) -> None:
     account = own_platform.enable_account()
-
-    async def slowly(exchange: Exchange) -> None:
-        await asyncio.sleep(0.1)
-        await exchange.send(answer(200))
-
-    async with ScriptedServer(route=lambda _: slowly) as server:
+    async with ScriptedServer(route=lambda _: late(0.1)) as server:
         for kind in ("cdr", "user"):
             own_platform.define_webhook(account, to=server.url, event_type=kind)
         events = [make_event(account, kind) for kind in ("cdr", "user") for _ in range(150)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 
 import pytest
@@ -12,17 +11,11 @@ from router.application.record import MAX_UNRECORDED
 from tests.faults.conftest import MakeTrial
 from tests.support.customer import OK
 from tests.support.fault_checker import DISARMED, Trial
-from tests.support.http_server import Exchange
+from tests.support.http_server import Exchange, late
 from tests.support.router_process import wait_for
 
 IN_FLIGHT = 16
 """Attempts in flight to one webhook, by default."""
-
-
-async def answer_late(exchange: Exchange) -> None:
-    """After the delivery was inserted without its result, which is then recorded by itself."""
-    await asyncio.sleep(3 * WAIT.total_seconds())
-    await exchange.send(OK)
 
 
 async def die_and_start_again(trial: Trial, killpoint: str, *, events: int = 200) -> int:
@@ -76,7 +69,8 @@ async def test_kill_around_the_record_doubles_only_what_was_in_flight(
 ) -> None:
     trial = await make_trial()
     if "record" in killpoint:
-        trial.customer.behave = lambda _: answer_late
+        # The delivery is inserted without its result then, which is recorded by itself.
+        trial.customer.behave = lambda _: late(3 * WAIT.total_seconds())
     unrecorded = await die_and_start_again(trial, killpoint)
     await trial.check(duplicates_allowed=unrecorded)
 

@@ -18,15 +18,10 @@ from router.adapters.embedded.processes import free_ports
 from tests.faults.conftest import MakeTrial
 from tests.support.customer import OK
 from tests.support.fault_checker import Trial
-from tests.support.http_server import Exchange, Request, Step, answer, never_answer, reset_without_answer
+from tests.support.http_server import Request, Step, answer, late, never_answer, reset_without_answer
 from tests.support.router_process import RouterProcess, wait_for
 
 MEBIBYTE = 1024 * 1024
-
-
-async def slowly(exchange: Exchange) -> None:
-    await asyncio.sleep(0.3)
-    await exchange.send(OK)
 
 
 async def is_live(router: RouterProcess) -> bool:
@@ -116,7 +111,7 @@ def _read(reader: int) -> bytes:
 @pytest.mark.fault(37, "no more descriptors (prlimit --nofile) under load, 200 webhooks; for 8 s")
 async def test_lack_of_descriptors_is_no_attempt_of_anybody(make_trial: MakeTrial) -> None:
     trial = await make_trial()
-    trial.customer.behave = lambda _: slowly
+    trial.customer.behave = lambda _: late(0.3)
     for _ in range(200):
         trial.define_webhook()
     router = await trial.start_router()

@@ -29,7 +29,7 @@ from tests.support.breakable import BreakableStore, apart
 from tests.support.customer import OK
 from tests.support.fault_checker import Trial
 from tests.support.fault_report import Row, write_row
-from tests.support.http_server import Exchange, Step, answer, never_answer
+from tests.support.http_server import Step, answer, late, never_answer
 from tests.support.router_process import EVENT_TYPES, RouterProcess, wait_for
 
 MIX_SECONDS = float(os.environ.get("FAULT_MIX_SECONDS", "60"))
@@ -51,12 +51,7 @@ SETTINGS = {
 }
 
 
-async def slowly(exchange: Exchange) -> None:
-    await asyncio.sleep(0.3)
-    await exchange.send(OK)
-
-
-MOODS: dict[str, Step] = {"well": OK, "slow": slowly, "failing": answer(503), "hanging": never_answer}
+MOODS: dict[str, Step] = {"well": OK, "slow": late(0.3), "failing": answer(503), "hanging": never_answer}
 
 
 class World:

@@ -15,9 +15,8 @@ import aio_pika
 import pytest
 
 from tests.faults.conftest import MakeTrial
-from tests.support.customer import OK
 from tests.support.fault_checker import Trial
-from tests.support.http_server import Exchange
+from tests.support.http_server import late
 from tests.support.router_process import RouterProcess, wait_for
 
 TWO = "serve --workers 2"
@@ -32,11 +31,6 @@ WRONG = {
     "a file cut off": HTTP_ALLOWED + '[amqp]\nurl = "amqp://gue',
     "a key file that is not there": HTTP_ALLOWED + '[secrets]\nkey_file = "no-such-file"\n',
 }
-
-
-async def slowly(exchange: Exchange) -> None:
-    await asyncio.sleep(0.2)
-    await exchange.send(OK)
 
 
 async def start(trial: Trial, command: str, **settings: str) -> RouterProcess:
@@ -75,7 +69,7 @@ async def never_without_a_consumer(trial: Trial) -> AsyncIterator[None]:
 @pytest.mark.fault(30, "a router of two worker processes, one of them killed (SIGKILL) under load")
 async def test_worker_process_that_is_killed_is_replaced_and_takes_nobody_with_it(make_trial: MakeTrial) -> None:
     trial = await make_trial()
-    trial.customer.behave = lambda _: slowly
+    trial.customer.behave = lambda _: late(0.2)
     trial.define_webhook()
     router = await trial.start_router(command=TWO)
     before = router.worker_pids
@@ -113,7 +107,7 @@ async def test_worker_process_that_stands_still_is_replaced(make_trial: MakeTria
 @pytest.mark.fault(30, "a router of two worker processes whose parent is killed (SIGKILL); started again")
 async def test_worker_processes_do_not_outlive_their_parent(make_trial: MakeTrial) -> None:
     trial = await make_trial()
-    trial.customer.behave = lambda _: slowly
+    trial.customer.behave = lambda _: late(0.2)
     trial.define_webhook()
     router = await trial.start_router(command=TWO)
     pids = router.worker_pids.values()
@@ -133,7 +127,7 @@ async def test_worker_processes_do_not_outlive_their_parent(make_trial: MakeTria
 @pytest.mark.fault(49, "`{command}`: SIGHUP under load, with a good configuration")
 async def test_reload_under_load_loses_and_doubles_nothing(make_trial: MakeTrial, command: str) -> None:
     trial = await make_trial()
-    trial.customer.behave = lambda _: slowly
+    trial.customer.behave = lambda _: late(0.2)
     trial.define_webhook()
     router = await start(trial, command)
     before = router.worker_pids
@@ -154,7 +148,7 @@ async def test_reload_under_load_loses_and_doubles_nothing(make_trial: MakeTrial
 @pytest.mark.fault(49, "`{command}`: SIGHUP under load, with five wrong configurations")
 async def test_wrong_configuration_is_refused_and_the_old_one_goes_on(make_trial: MakeTrial, command: str) -> None:
     trial = await make_trial()
-    trial.customer.behave = lambda _: slowly
+    trial.customer.behave = lambda _: late(0.2)
     trial.define_webhook()
     router = await start(trial, command)
     before = router.worker_pids

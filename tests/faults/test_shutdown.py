@@ -19,7 +19,7 @@ from tests.faults.conftest import MakeTrial
 from tests.support.breakable import BreakableStore, apart
 from tests.support.customer import OK
 from tests.support.fault_checker import Trial
-from tests.support.http_server import Exchange, answer, never_answer
+from tests.support.http_server import Exchange, answer, late, never_answer
 from tests.support.router_process import STOP_SECONDS, RouterProcess, wait_for
 
 QUORUM_QUEUE_SETTLES_SECONDS = 2
@@ -27,11 +27,6 @@ DEFINITION_IS_SAFE_SECONDS = 1
 """Our definitions are written as the back office writes them: on the disk a moment after they were acknowledged."""
 SLOW_SECONDS = 3.0
 MANY_WEBHOOKS, MANY_IN_FLIGHT = 24, 300
-
-
-async def slowly(exchange: Exchange) -> None:
-    await asyncio.sleep(SLOW_SECONDS)
-    await exchange.send(OK)
 
 
 def in_flight(trial: Trial) -> int:
@@ -57,7 +52,7 @@ async def test_stop_with_hundreds_in_flight_finishes_them_and_gives_the_rest_bac
     make_trial: MakeTrial, name: str
 ) -> None:
     trial = await make_trial()
-    trial.customer.behave = lambda _: slowly
+    trial.customer.behave = lambda _: late(SLOW_SECONDS)
     for _ in range(MANY_WEBHOOKS):
         trial.define_webhook()
     router = await trial.start_router()
@@ -106,7 +101,7 @@ async def test_second_signal_does_not_wait_for_what_hangs(make_trial: MakeTrial,
 @pytest.mark.fault(29, "SIGTERM to a router of two worker processes, slow requests in flight")
 async def test_stop_of_worker_processes_is_as_clean(make_trial: MakeTrial) -> None:
     trial = await make_trial()
-    trial.customer.behave = lambda _: slowly
+    trial.customer.behave = lambda _: late(SLOW_SECONDS)
     for _ in range(4):
         trial.define_webhook()
     router = await trial.start_router(command="serve --workers 2")
@@ -154,7 +149,7 @@ async def test_stop_while_the_store_stands_still_ends_in_time(
     make_trial: MakeTrial, own_store: BreakableStore, how: str
 ) -> None:
     trial = await make_trial(store=own_store)
-    trial.customer.behave = lambda _: slowly if how == "are answered" else never_answer
+    trial.customer.behave = lambda _: late(SLOW_SECONDS) if how == "are answered" else never_answer
     for _ in range(4):
         trial.define_webhook()
     router = await trial.start_router()
@@ -179,7 +174,7 @@ async def test_stop_while_the_store_stands_still_ends_in_time(
 @pytest.mark.fault(29, "SIGTERM while the store is gone (SIGKILL), requests in flight")
 async def test_stop_while_the_store_is_gone_ends_in_time(make_trial: MakeTrial, own_store: BreakableStore) -> None:
     trial = await make_trial(store=own_store)
-    trial.customer.behave = lambda _: slowly
+    trial.customer.behave = lambda _: late(SLOW_SECONDS)
     trial.define_webhook()
     router = await trial.start_router()
     await trial.publish(50)
@@ -200,7 +195,7 @@ async def test_stop_while_the_broker_is_gone_finishes_what_is_in_flight(
     make_trial: MakeTrial, own_broker: RabbitNode
 ) -> None:
     trial = await make_trial(broker=own_broker)
-    trial.customer.behave = lambda _: slowly
+    trial.customer.behave = lambda _: late(SLOW_SECONDS)
     trial.define_webhook()
     router = await trial.start_router()
     await asyncio.sleep(QUORUM_QUEUE_SETTLES_SECONDS)

@@ -8,7 +8,6 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
-from urllib.parse import urlsplit
 
 import psutil
 import pytest
@@ -16,8 +15,9 @@ import pytest
 from tests.faults.conftest import MakeTrial
 from tests.support.breakable import BreakableStore
 from tests.support.customer import OK
+from tests.support.fault_checker import Trial
 from tests.support.fault_proxy import FaultProxy, Protocol
-from tests.support.http_server import Exchange, answer
+from tests.support.http_server import answer, late
 from tests.support.router_process import RouterProcess, wait_for
 
 WRITES = ("insert", "update", "findAndModify")
@@ -74,18 +74,8 @@ def cpu_seconds(router: RouterProcess) -> float:
     return times.user + times.system
 
 
-async def slowly(exchange: Exchange) -> None:
-    await asyncio.sleep(0.5)
-    await exchange.send(OK)
-
-
-@asynccontextmanager
-async def proxied(mongo_url: str) -> AsyncIterator[tuple[FaultProxy, str]]:
-    """A proxy before the store, and the store's URL by way of it."""
-    port = urlsplit(mongo_url).port
-    assert port is not None
-    async with FaultProxy(port, protocol=Protocol.MONGO) as proxy:
-        yield proxy, mongo_url.replace(f":{port}", f":{proxy.port}")
+def before(trial: Trial) -> FaultProxy:
+    return FaultProxy.before(trial.platform.mongo_url, protocol=Protocol.MONGO)
 
 
 # --- 17: stepping down -----------------------------------------------------------------------------
@@ -116,7 +106,7 @@ async def test_store_that_is_away_stops_the_intake_and_loses_nothing(
     make_trial: MakeTrial, own_store: BreakableStore, how: str
 ) -> None:
     trial = await make_trial(store=own_store)
-    trial.customer.behave = lambda _: slowly
+    trial.customer.behave = lambda _: late(0.5)
     trial.define_webhook()
     router = await trial.start_router()
     async with trial.stream(per_second=20), probing(router) as probes:
@@ -172,7 +162,7 @@ async def test_stop_while_the_store_is_away_ends_in_time_and_loses_nothing(
     make_trial: MakeTrial, own_store: BreakableStore
 ) -> None:
     trial = await make_trial(store=own_store)
-    trial.customer.behave = lambda _: slowly
+    trial.customer.behave = lambda _: late(0.5)
     trial.define_webhook()
     router = await trial.start_router()
     async with trial.stream(per_second=20):
@@ -193,8 +183,8 @@ async def test_stop_while_the_store_is_away_ends_in_time_and_loses_nothing(
 async def test_network_to_the_store_that_is_broken_is_waited_out(make_trial: MakeTrial, what: str) -> None:
     trial = await make_trial()
     trial.define_webhook()
-    async with proxied(trial.platform.mongo_url) as (proxy, url):
-        router = await trial.start_router(ROUTER_MONGO__URL=url)
+    async with before(trial) as proxy:
+        router = await trial.start_router(ROUTER_MONGO__URL=proxy.url)
         async with trial.stream(per_second=50), probing(router):
             await trial.confirmed_count(50)
             match what:
@@ -234,8 +224,8 @@ async def test_slow_store_slows_the_intake_and_no_probe(make_trial: MakeTrial, o
 async def test_slow_network_to_the_store_loses_and_doubles_nothing(make_trial: MakeTrial) -> None:
     trial = await make_trial()
     trial.define_webhook()
-    async with proxied(trial.platform.mongo_url) as (proxy, url):
-        router = await trial.start_router(ROUTER_MONGO__URL=url)
+    async with before(trial) as proxy:
+        router = await trial.start_router(ROUTER_MONGO__URL=proxy.url)
         async with trial.stream(per_second=50), probing(router):
             proxy.delay(0.2)
             await asyncio.sleep(15)
@@ -255,8 +245,10 @@ async def test_slow_network_to_the_store_loses_and_doubles_nothing(make_trial: M
 async def test_write_whose_reply_is_lost_is_done_once(make_trial: MakeTrial, command: str, collection: str) -> None:
     trial = await make_trial()
     trial.define_webhook()
-    async with proxied(trial.platform.mongo_url) as (proxy, url):
-        await trial.start_router(ROUTER_MONGO__URL=url)
+    if command == "update":
+        trial.customer.behave = lambda _: late(0.5)  # a result that comes sooner is inserted with its delivery
+    async with before(trial) as proxy:
+        await trial.start_router(ROUTER_MONGO__URL=proxy.url)
         async with trial.stream(per_second=50):
             await trial.confirmed_count(20)
             # More than the one repetition that the driver makes itself.

@@ -14,7 +14,7 @@ import pytest
 from tests.faults.conftest import MakeTrial
 from tests.support.customer import OK
 from tests.support.fault_checker import Trial
-from tests.support.http_server import Exchange, Request, Step, answer
+from tests.support.http_server import Exchange, Request, Step, answer, late
 from tests.support.router_process import wait_for
 
 HOUR_SECONDS = 3_600
@@ -40,11 +40,6 @@ class FirstNo:
         is_first = key not in self._seen
         self._seen.add(key)
         return UNAVAILABLE if is_first else OK
-
-
-async def slowly(exchange: Exchange) -> None:
-    await asyncio.sleep(0.3)
-    await exchange.send(OK)
 
 
 def attempts_in(log: str) -> int:
@@ -79,7 +74,7 @@ async def test_two_worker_processes_of_one_router_double_nothing(make_trial: Mak
 @pytest.mark.fault(30, "two workers, one killed (SIGKILL) under load")
 async def test_survivor_takes_over_from_a_worker_that_was_killed(make_trial: MakeTrial) -> None:
     trial = await make_trial()
-    trial.customer.behave = lambda _: slowly
+    trial.customer.behave = lambda _: late(0.3)
     trial.define_webhook()
     dying, _ = [await trial.start_router() for _ in range(2)]
     async with trial.stream(per_second=50):
@@ -94,7 +89,7 @@ async def test_survivor_takes_over_from_a_worker_that_was_killed(make_trial: Mak
 @pytest.mark.fault(30, "two workers, one frozen (SIGSTOP) for 25 s under load, then continued")
 async def test_worker_that_slept_past_its_leases_doubles_only_what_was_in_flight(make_trial: MakeTrial) -> None:
     trial = await make_trial()
-    trial.customer.behave = lambda _: slowly
+    trial.customer.behave = lambda _: late(0.3)
     trial.define_webhook()
     sleeper, _ = [await trial.start_router() for _ in range(2)]
     async with trial.stream(per_second=50):

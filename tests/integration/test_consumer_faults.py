@@ -16,8 +16,8 @@ from router.adapters.rabbitmq import subscription
 from router.adapters.rabbitmq.subscription import MAX_RETURNS
 from router.domain.event import Event, Rejection, RejectionReason
 from tests.support import eventually
-from tests.support.amqp_proxy import AmqpProxy
 from tests.support.consuming import CDR, body, consuming, ids, own, publish, publisher, running
+from tests.support.fault_proxy import FaultProxy, Protocol
 from tests.support.servers import unique
 
 PULSE_SECONDS = 0.3
@@ -78,34 +78,38 @@ def tenant(node: RabbitNode) -> Tenant:
     return Tenant(node)
 
 
+def before(node: RabbitNode) -> FaultProxy:
+    return FaultProxy.before(node.url, protocol=Protocol.AMQP)
+
+
 async def test_a_connection_that_falls_silent_is_lost_and_made_anew(
     node: RabbitNode, names: str, log: list[Any]
 ) -> None:
     source = own(CDR, names)
-    async with AmqpProxy.before(node.url) as proxy, consuming(proxy.url, source) as consumer:
-        proxy.freeze()
+    async with before(node) as proxy, consuming(proxy.url, source) as consumer:
+        proxy.black_hole()
         await eventually(lambda: consumer.source.status() == {"cdr": False})
         await eventually(lambda: bool(told(log, "consumer_lost")))
         assert told(log, "consumer_lost")[0]["reason"] == "no_answer"
 
         await publish(node.url, source, body(1))
-        proxy.thaw()
+        proxy.heal()
         assert ids(await consumer.take(1)) == ["evt_1"]
         await eventually(lambda: consumer.source.status() == {"cdr": True})
 
 
 async def test_a_broker_that_answers_nothing_at_the_beginning_is_tried_again(node: RabbitNode, names: str) -> None:
-    async with AmqpProxy.before(node.url) as proxy:
-        proxy.freeze()
+    async with before(node) as proxy:
+        proxy.black_hole()
         async with running(proxy.url, own(CDR, names)) as consumer:
             await eventually(lambda: "cannot be reached" in consumer.source.problems()["cdr"])
-            proxy.thaw()
+            proxy.heal()
             await consumer.source.wait_until_consuming()
 
 
 async def test_a_stop_while_the_connection_is_silent_does_not_hang(node: RabbitNode, names: str) -> None:
-    async with AmqpProxy.before(node.url) as proxy, asyncio.timeout(60), consuming(proxy.url, own(CDR, names)):
-        proxy.freeze()
+    async with before(node) as proxy, asyncio.timeout(60), consuming(proxy.url, own(CDR, names)):
+        proxy.black_hole()
 
 
 async def test_a_consumer_that_the_queue_forgot_is_deaf_and_begins_again(
@@ -154,13 +158,13 @@ async def test_a_consumer_whose_messages_vanish_on_the_way_is_deaf_though_the_br
     node: RabbitNode, names: str, log: list[Any]
 ) -> None:
     source = own(CDR, names, prefetch=2)
-    async with AmqpProxy.before(node.url) as proxy, consuming(proxy.url, source) as consumer:
+    async with before(node) as proxy, consuming(proxy.url, source) as consumer:
         lost = consumer.connection
-        proxy.keeps_messages_back = True
+        proxy.keep_messages_back()
         # Two are under way for ever; the third is ready, and we have room.
         await publish(node.url, source, *(body(number) for number in range(3)))
         await eventually(lambda: bool(told(log, "consumer_deaf")))
-        proxy.keeps_messages_back = False
+        proxy.heal()
         await consumer.until_consuming_on_another(lost)
 
         taken = await consumer.take(2)

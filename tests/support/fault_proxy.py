@@ -1,7 +1,7 @@
 """A TCP proxy on loopback that stands between two programs and does to their connections what networks do.
 
-    async with FaultProxy(port, protocol=Protocol.AMQP) as proxy:
-        ...                                    # connect to proxy.port instead of port
+    async with FaultProxy.before(amqp_url, protocol=Protocol.AMQP) as proxy:
+        ...                                    # connect to proxy.url instead of amqp_url
         proxy.black_hole()                     # open, and nothing moves
         proxy.heal()                           # what was held back moves on
         lost = proxy.lose_acks()               # the next basic.ack is swallowed, then RST
@@ -22,11 +22,14 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Final, Self
 
+from yarl import URL
+
 LOOPBACK: Final = "127.0.0.1"
 READ_BYTES: Final = 65_536
 WRITES: Final = frozenset({"insert", "update", "delete", "findAndModify"})
 _AMQP_HEAD_BYTES: Final = 7
 _AMQP_METHOD_FRAME: Final = 1
+_BASIC_DELIVER: Final = (60, 60)
 _BASIC_ACK: Final = (60, 80)
 _OP_MSG: Final = 2013
 _OP_MSG_COMMAND: Final = 26
@@ -95,6 +98,7 @@ class FaultProxy:
         self.port = 0
         self.accepted = 0
         """Connections so far."""
+        self._server_url: URL | None = None
         self._protocol = protocol
         self._listener: asyncio.Server | None = None
         self._links: set[Link] = set()
@@ -105,6 +109,20 @@ class FaultProxy:
         self._bytes_per_second: float | None = None
         self._rules: list[Rule] = []
         self.heal()
+
+    @classmethod
+    def before(cls, server_url: str, *, protocol: Protocol = Protocol.RAW) -> Self:
+        """A proxy before the server of a URL, to which `url` leads by way of it."""
+        url = URL(server_url)
+        assert url.port is not None
+        proxy = cls(url.port, protocol=protocol)
+        proxy._server_url = url
+        return proxy
+
+    @property
+    def url(self) -> str:
+        assert self._server_url is not None
+        return str(self._server_url.with_port(self.port))
 
     # --- life ---
 
@@ -180,6 +198,21 @@ class FaultProxy:
     def add_rule(self, rule: Rule) -> None:
         """Ask `rule` about each message; the first verdict that is not PASS counts. Until `heal`."""
         self._rules.append(rule)
+
+    def keep_messages_back(self) -> None:
+        """Messages to the consumers of now are swallowed, with their header and body. Everything else passes."""
+        links, swallowing = set(self._links), set[tuple[Link, bytes]]()
+
+        def rule(link: Link, direction: Direction, frame: bytes) -> Verdict:
+            if direction is Direction.UP or link not in links:
+                return Verdict.PASS
+            channel = (link, frame[1:3])
+            method = amqp_method(frame)
+            if method is not None:
+                (swallowing.add if method == _BASIC_DELIVER else swallowing.discard)(channel)
+            return Verdict.SWALLOW if channel in swallowing else Verdict.PASS
+
+        self.add_rule(rule)
 
     def lose_acks(self, times: int = 1) -> Losses:
         """The next acknowledgements of a consumer do not arrive: swallowed, and the connection reset."""

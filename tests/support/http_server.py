@@ -256,6 +256,16 @@ def gzip_bomb(mebibytes: int = 10) -> bytes:
     return answer(200, gzip.compress(bytes(mebibytes * 1024 * 1024)), {"content-encoding": "gzip"})
 
 
+def late(seconds: float) -> Step:
+    """A correct answer, after a while."""
+
+    async def step(exchange: Exchange) -> None:
+        await asyncio.sleep(seconds)
+        await exchange.send(answer())
+
+    return step
+
+
 def then_close(data: bytes) -> Step:
     """Send, then FIN."""
 
