@@ -82,3 +82,16 @@ async def test_what_comes_after_what_was_given_back_is_not_taken() -> None:
 
     # An acknowledgement of the third would take the second with it, which nobody has read.
     assert world.channel.acknowledged == [(1, True)]
+
+
+async def test_what_is_gone_with_its_connection_is_not_waited_for() -> None:
+    world = World()
+    await world.arrive(1)
+    assert await world.source.arrival()
+    world.subscription._link = None
+    await world.subscription._disconnect()
+
+    async with asyncio.timeout(1):
+        assert await world.source.take(10) == []
+    await world.source.cancel()
+    assert not await world.source.arrival()

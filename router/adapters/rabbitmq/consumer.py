@@ -71,20 +71,20 @@ class RabbitSource:
             if each.source.name in errors:
                 each.clock.recall(errors[each.source.name])
 
-    async def arrival(self) -> None:
-        while not self._stopped and not any(each.waiting for each in self._subscriptions):
+    async def arrival(self) -> bool:
+        while not any(each.waiting for each in self._subscriptions):
+            if self._stopped:
+                return False
             self._something_arrived.clear()
             await self._something_arrived.wait()
+        return True
 
     async def take(self, limit: int) -> Sequence[Intake]:
-        while True:
-            await self.arrival()
-            batch: list[Intake] = []
-            for each in self._subscriptions:
-                while each.waiting and len(batch) < limit:
-                    batch.append(each.waiting.popleft())
-            if batch or self._stopped:
-                return batch
+        batch: list[Intake] = []
+        for each in self._subscriptions:
+            while each.waiting and len(batch) < limit:
+                batch.append(each.waiting.popleft())
+        return batch
 
     async def settle(self, taken: Sequence[Intake]) -> None:
         newest: dict[AbstractChannel, tuple[Tag, int]] = {}
@@ -111,7 +111,7 @@ class RabbitSource:
         return any(each.window.is_full for each in self._subscriptions)
 
     async def cancel(self) -> None:
-        """Stop taking from the broker. `take` returns what it has, then nothing."""
+        """Stop taking from the broker. `take` returns what there is, then `arrival` says that nothing comes."""
         await asyncio.gather(*(each.stop() for each in self._subscriptions))
         self._stopped = True
         self._something_arrived.set()
