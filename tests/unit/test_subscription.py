@@ -84,6 +84,20 @@ async def test_what_comes_after_what_was_given_back_is_not_taken() -> None:
     assert world.channel.acknowledged == [(1, True)]
 
 
+async def test_an_acknowledgement_that_the_client_cancels_is_a_lost_one_and_ends_nobody() -> None:
+    world = World()
+    await world.arrive(1)
+    taken = await world.source.take(10)
+    world.channel.lost = True
+
+    settling = asyncio.create_task(world.source.settle(taken))
+    await asyncio.wait({settling})
+
+    assert not settling.cancelled()
+    assert world.acks_lost == 1
+    assert world.source.settled_batches == 1
+
+
 async def test_what_is_gone_with_its_connection_is_not_waited_for() -> None:
     world = World()
     await world.arrive(1)
