@@ -165,9 +165,11 @@ class Recorder:
         """Write what waits by now, in portions."""
         if self._stopping:
             self._drafts.hurry_all()
-        left = len(self._finished)
-        while left > 0 or self._drafts.look(self._clock.now()):
+        # What comes meanwhile is left to the next round: a stream of the one would else hold up the other for ever.
+        left, ready = len(self._finished), self._drafts.look(self._clock.now())
+        while left > 0 or ready > 0:
             left -= await self._write_some(max(0, left))
+            ready -= MAX_BATCH
         while await self._write_rests():
             pass
 
