@@ -243,6 +243,17 @@ async def test_of_a_batch_that_the_store_refuses_for_one_event_the_others_need_n
     assert {claim.event_id for claim in await take(world.two, 10)} == {"evt_1", "evt_3"}
 
 
+async def test_who_cannot_complete_an_event_that_came_again_lets_go_of_those_beside_it(world: World) -> None:
+    await world.two.admit([plan(event("evt_2"))])
+    refuses = {"event_id": {"$ne": "evt_2"}}
+    await world.database._database.command({"collMod": "deliveries", "validator": refuses})
+    with pytest.raises(BulkWriteError):
+        await world.one.admit([plan(event("evt_1")), plan(event("evt_2"))])
+
+    await admitted(world.one, [plan(event("evt_1"))])
+    assert {claim.event_id for claim in await take(world.two, 10)} == {"evt_1"}
+
+
 FAILED = End(status=DeliveryStatus.FAILED, reason=DeliveryReason.GONE)
 LATER = Again(at=NOW + timedelta(minutes=1))
 

@@ -66,18 +66,10 @@ class Admission:
             fresh.setdefault(plan.event.key, plan)
         token = secrets.token_hex(8)
         try:
-            until, known = await self._persistently(lambda: self._insert_events(list(fresh.values()), token))
+            leases = await self._admit(fresh, token)
         except Exception:
             await self._let_go(fresh, token)
             raise
-        leases = dict.fromkeys(fresh, until)
-        if known:
-            stored = await self._persistently(lambda: self._stored(known))
-            # Where the reply to an insert was lost, its repetition finds what it inserted itself.
-            ours = {key: utc(found["lease"]["until"]) for key, found in stored.items() if _token(found) == token}
-            leases |= ours
-            others = [fresh.pop(key) for key in known if key not in ours]
-            await self._persistently(lambda: self._complete(others, stored))
         return [
             Draft(
                 plan=plan,
@@ -86,8 +78,22 @@ class Admission:
                 lease_until=leases[key],
             )
             for key, plan in fresh.items()
+            if key in leases
             for delivery in plan.deliveries
         ]
+
+    async def _admit(self, planned: Mapping[EventKey, PlannedEvent], token: str) -> Mapping[EventKey, datetime]:
+        """The ends of our leases; none for an event that was there before."""
+        until, known = await self._persistently(lambda: self._insert_events(list(planned.values()), token))
+        leases = dict.fromkeys(planned, until)
+        if known:
+            stored = await self._persistently(lambda: self._stored(known))
+            # Where the reply to an insert was lost, its repetition finds what it inserted itself.
+            ours = {key: utc(found["lease"]["until"]) for key, found in stored.items() if _token(found) == token}
+            others = [planned[key] for key in known if key not in ours]
+            await self._persistently(lambda: self._complete(others, stored))
+            leases = dict.fromkeys(leases.keys() - set(known), until) | ours
+        return leases
 
     async def _insert_events(self, planned: Sequence[PlannedEvent], token: str) -> tuple[datetime, Sequence[EventKey]]:
         """The end of the lease, and the events that were there before."""
