@@ -490,6 +490,24 @@ async def test_what_is_held_while_its_webhook_is_enabled_again_is_woken_at_once(
     assert world.store.woken == ["wh_1"]
 
 
+@pytest.mark.parametrize(("is_failing", "woken"), [(False, ["wh_1"]), (True, [])])
+async def test_a_delivery_that_was_to_rest_is_woken_where_its_webhook_works_by_now(
+    is_failing: bool, woken: list[str]
+) -> None:
+    world = World()
+    if is_failing:
+        world.recorder._circuits.failed(claim(), webhook(), after_seconds=0)
+    for identity in ("dlv_1", "dlv_2"):
+        draft = draft_of(identity, leased=False)
+        resting_on = replace(draft.delivery, rests_until=NOW + MINUTE)
+        world.recorder.keep(replace(draft, delivery=resting_on), Receipt())
+
+    await world.finish()
+
+    assert len(world.store.inserted) == 2
+    assert world.store.woken == woken
+
+
 async def test_what_is_held_of_a_webhook_that_is_deleted_meanwhile_is_not_woken() -> None:
     world = World(webhook(enabled=False))
     world.recorder.hold(resting(claim()))
