@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -118,7 +119,7 @@ class Admission:
         await self._persistently(lambda: self._events.update_many(inserted, update))
 
     async def _stored(self, keys: Sequence[EventKey]) -> Mapping[EventKey, StoredDocument]:
-        wanted = {"trace": 1, "lease": 1}
+        wanted = {"trace": 1, "lease": 1, "erased_at": 1}
         cursor = self._events.find({"_id": {"$in": list(keys)}}, wanted, max_time_ms=MAX_READ_TIME_MS)
         return {document["_id"]: document async for document in cursor}
 
@@ -133,6 +134,9 @@ class Admission:
         documents = []
         for plan in planned:
             first = stored.get(plan.event.key, {})
+            if "erased_at" in first:
+                # The message may be older than the erasure: what is found by its numbers would stay.
+                plan = replace(plan, event=replace(plan.event, number_keys=()))  # noqa: PLW2901
             lease = first.get("lease")  # another release inserts events without, and so does a replay
             for delivery in _first_plan(plan, first.get("trace", ())):
                 document = self._document(_id(plan, delivery), plan, delivery, now, {})
