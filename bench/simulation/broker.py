@@ -154,13 +154,13 @@ class ModelSource:
     def is_full(self) -> bool:
         return any(consumer.window.is_full for consumer in self._consumers)
 
-    async def arrival(self) -> None:
+    async def arrival(self) -> bool:
         while not self._waiting:
             self._something.clear()
             await self._something.wait()
+        return True
 
     async def take(self, limit: int) -> Sequence[Intake]:
-        await self.arrival()
         taken = [self._waiting.popleft() for _ in range(min(limit, len(self._waiting)))]
         await self._processor.work(len(taken) * self._event_seconds)
         await self._lifeline.hold_on()

@@ -105,13 +105,13 @@ class Drafts:
 
     def look(self, now: datetime) -> int:
         """How many wait no longer by now."""
-        overdue = list(takewhile(lambda each: each[1].since <= now - WAIT, self._begun.items()))
+        overdue = list(takewhile(lambda each: _is_over(each[1].since, WAIT, now), self._begun.items()))
         if late := {waiting.draft.delivery.webhook_id for _, waiting in overdue}:
             self._late |= late
             self.hurry([each for each, _ in overdue])
             self.hurry([each for each, waiting in self._queued.items() if waiting.draft.delivery.webhook_id in late])
         queued = self._queued.items()
-        self.hurry([each for each, _ in takewhile(lambda each: each[1].since <= now - WAIT_TO_BEGIN, queued)])
+        self.hurry([each for each, _ in takewhile(lambda each: _is_over(each[1].since, WAIT_TO_BEGIN, now), queued)])
         return self.ready
 
     def _pop(self, delivery_id: DeliveryId) -> Waiting | None:
@@ -119,3 +119,9 @@ class Drafts:
             if delivery_id in drafts:
                 return drafts.pop(delivery_id)
         return None
+
+
+def _is_over(since: datetime, wait: timedelta, now: datetime) -> bool:
+    """Also where the store's clock went back, as by another primary: acknowledgements do not wait until it is there
+    again."""
+    return not now - wait < since <= now

@@ -114,14 +114,13 @@ class Ingest:
                 await self._settling.durable()
 
     async def _take_in(self) -> None:
-        while True:
-            await self._source.arrival()
+        while await self._source.arrival():
             async with self._turns.turn(of_events=True):
-                # Taken only now: what arrived while we waited is written with it.
+                # Taken only now: what arrived while we waited is written with it. What is gone since is not waited
+                # for: nobody else would have a turn meanwhile.
                 batch = await self._source.take(MAX_BATCH)
-                if not batch:
-                    return
-                await self._ingest(batch)
+                if batch:
+                    await self._ingest(batch)
             self._budget.took_in(len(batch))
             # When the store falls behind, what is in hand is finished first; the broker keeps the rest.
             await self._recorder.room()

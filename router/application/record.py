@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -28,6 +28,7 @@ from router.application.turns import Portion, Turns
 from router.domain.announcement import is_announced
 from router.domain.delivery import Claim, DeliveryId
 from router.domain.retry import Again, End
+from router.domain.webhook import WebhookId
 from router.ports import Clock, DeliveryStore, Draft, Rest, Result
 from router.telemetry.metrics import Metrics
 from router.telemetry.redact import place_of
@@ -165,9 +166,11 @@ class Recorder:
         """Write what waits by now, in portions."""
         if self._stopping:
             self._drafts.hurry_all()
-        left = len(self._finished)
-        while left > 0 or self._drafts.look(self._clock.now()):
+        # What comes meanwhile is left to the next round: a stream of the one would else hold up the other for ever.
+        left, ready = len(self._finished), self._drafts.look(self._clock.now())
+        while left > 0 or ready > 0:
             left -= await self._write_some(max(0, left))
+            ready -= MAX_BATCH
         while await self._write_rests():
             pass
 
@@ -248,6 +251,8 @@ class Recorder:
             return [refused.claim.delivery_id]
         for each in drafts:
             each.unsettled.one_is_durable()
+        rested = {each.draft.delivery.webhook_id for each in drafts if each.draft.delivery.rests_until is not None}
+        await self._wake(each for each in rested if not self._circuits.is_failing(each))
         return left
 
     # --- results ---
@@ -272,10 +277,14 @@ class Recorder:
         await self._deliveries.hold(held)
         for rest in held:
             self._lanes.forget(rest.claim)
-        # A webhook that was enabled, or worked again, while we wrote has had its wake-up call already.
-        for webhook_id in {rest.claim.webhook_id for rest in held}:
+        rested = {rest.claim.webhook_id for rest in held}
+        await self._wake(each for each in rested if not self._circuits.is_open(each))
+
+    async def _wake(self, webhook_ids: Iterable[WebhookId]) -> None:
+        """A webhook that was enabled, or worked again, while we wrote has had its wake-up call already."""
+        for webhook_id in webhook_ids:
             webhook = self._book.webhook(webhook_id)
-            if webhook is not None and self._book.is_open(webhook) and not self._circuits.is_open(webhook_id):
+            if webhook is not None and self._book.is_open(webhook):
                 await self._deliveries.wake(webhook_id)
 
     async def _carry_on(self, batch: Sequence[Result], lost: Sequence[Result]) -> None:

@@ -78,11 +78,11 @@ class Intake:
 class Source(Protocol):
     """Where events come from. Nothing is taken from the broker for good before `settle`."""
 
-    async def arrival(self) -> None:
-        """Returns once there is something to take, or nothing will come any more."""
+    async def arrival(self) -> bool:
+        """True once there is something to take, False once nothing will come any more."""
 
     async def take(self, limit: int) -> Sequence[Intake]:
-        """What has arrived, in order, at most `limit`; waits while there is nothing. Empty once stopped."""
+        """What has arrived, in order, at most `limit`, without waiting: it may be gone with its connection."""
 
     async def settle(self, taken: Sequence[Intake]) -> None:
         """Acknowledge whole batches in the order in which `take` returned them, after what they caused is durable. A

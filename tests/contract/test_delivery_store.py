@@ -17,6 +17,7 @@ from pymongo.errors import BulkWriteError
 from router.adapters.mongo.deliveries import LOOKED_AT, MongoDeliveries
 from router.adapters.mongo.driver import Database, DriverName, open_database
 from router.adapters.mongo.indexes import ensure_indexes
+from router.adapters.mongo.privacy import MongoPrivacy
 from router.adapters.mongo.resilience import Persistent, StoreHealth
 from router.adapters.mongo.retention import Retention
 from router.domain.delivery import Attempt, Claim, DeliveryReason, DeliveryStatus, Trigger, delivery_id
@@ -26,7 +27,7 @@ from router.domain.lease import LEASE
 from router.domain.matching import Verdict
 from router.domain.retry import Again, End
 from router.domain.webhook import WebhookId
-from router.ports import Due, PlannedDelivery, PlannedEvent, Ration, Rest, Result
+from router.ports import Due, Mention, PlannedDelivery, PlannedEvent, Ration, Rest, Result
 from tests.support.admitting import admitted
 from tests.support.fakes_delivery import NOW, FakeClock
 from tests.support.fault_proxy import FaultProxy, Protocol
@@ -236,6 +237,35 @@ async def test_of_a_batch_that_the_store_refuses_for_one_event_the_others_need_n
     for each in (batch[0], batch[2]):
         await admitted(world.one, [each])
     assert {claim.event_id for claim in await take(world.two, 10)} == {"evt_1", "evt_3"}
+
+
+async def test_who_cannot_complete_an_event_that_came_again_lets_go_of_those_beside_it(world: World) -> None:
+    await world.two.admit([plan(event("evt_2"))])
+    refuses = {"event_id": {"$ne": "evt_2"}}
+    await world.database._database.command({"collMod": "deliveries", "validator": refuses})
+    with pytest.raises(BulkWriteError):
+        await world.one.admit([plan(event("evt_1")), plan(event("evt_2"))])
+
+    await admitted(world.one, [plan(event("evt_1"))])
+    assert {claim.event_id for claim in await take(world.two, 10)} == {"evt_1"}
+
+
+async def test_what_an_erased_event_still_lacked_comes_without_its_numbers(world: World) -> None:
+    await world.one.admit([plan()])
+    world.clock.moment += LEASE
+    mention = Mention(
+        account_id=event().account_id,
+        event_id=event().event_id,
+        event_key=event().key,
+        delivery_ids=[delivery_id(event().key, WEBHOOK)],
+    )
+    await MongoPrivacy(world.database, "FR", LEASE).erase_event(mention, world.clock.now())
+
+    assert await world.two.admit([plan()]) == []
+
+    (document,) = await world.database["deliveries"].find({}).to_list(2)
+    assert document["search"] == ["event:evt_1", "call:c-1"]
+    assert await take(world.two, 10) == []
 
 
 FAILED = End(status=DeliveryStatus.FAILED, reason=DeliveryReason.GONE)

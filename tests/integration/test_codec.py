@@ -46,7 +46,7 @@ class Consumed:
             await publish_raw(self._url, self._config.exchange, "any.key", body, properties)
         taken: list[Intake] = []
         async with asyncio.timeout(30):
-            while len(taken) < len(messages):
+            while len(taken) < len(messages) and await self.source.arrival():
                 taken += await self.source.take(100)
         await self.source.settle(taken)
         return taken

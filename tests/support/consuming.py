@@ -46,7 +46,7 @@ class Consumer:
         """The next `count` messages, however many batches they come in."""
         taken: list[Intake] = []
         async with asyncio.timeout(30):
-            while len(taken) < count:
+            while len(taken) < count and await self.source.arrival():
                 taken += await self.source.take(count - len(taken))
         return taken
 

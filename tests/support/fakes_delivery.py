@@ -309,7 +309,8 @@ class FakeSource:
     log: list[str] = field(default_factory=list)
     settled: list[Intake] = field(default_factory=list)
 
-    async def arrival(self) -> None: ...
+    async def arrival(self) -> bool:
+        return bool(self.batches)
 
     async def take(self, limit: int) -> Sequence[Intake]:
         return self.batches.pop(0) if self.batches else []

@@ -409,9 +409,10 @@ async def test_a_reader_finds_what_was_taken_in_and_waits_for_nothing_else() -> 
     arrived = asyncio.Event()
 
     class Open(FakeSource):
-        async def arrival(self) -> None:
+        async def arrival(self) -> bool:
             if not self.batches:
                 await arrived.wait()
+            return await super().arrival()
 
     world.source_class = Open
     taking = asyncio.create_task(world.take_in([intake("evt_1")]))
@@ -601,3 +602,26 @@ async def test_planning_that_raises_half_way_gives_the_places_back(monkeypatch: 
     await world.take_in([intake("evt_1"), intake("evt_2")])
 
     assert [delivery.leased for delivery in world.deliveries.admitted[0].deliveries] == [True, True]
+
+
+async def test_nobody_waits_for_a_turn_while_what_had_arrived_is_gone_with_its_connection() -> None:
+    world = World(snapshot(webhook()), turns=Turns(patience_seconds=60))
+    over = asyncio.Event()
+
+    class Lost(FakeSource):
+        async def arrival(self) -> bool:
+            self.log.append("arrival")
+            if self.log.count("arrival") == 1:
+                return True
+            await over.wait()
+            return False
+
+    world.source_class = Lost
+    taking = asyncio.create_task(world.take_in())
+    while world.deliveries.log.count("arrival") < 2:
+        await asyncio.sleep(0)
+
+    async with asyncio.timeout(1), world.turns.turn():
+        pass
+    over.set()
+    await taking

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from itertools import groupby
@@ -29,7 +29,7 @@ from router.domain.delivery import Attempt, AttemptError, Claim, DeliveryId, Del
 from router.domain.lease import LEASE
 from router.domain.retry import Again, End
 from router.domain.webhook import Webhook
-from router.ports import NOT_TRACED, Rest, Result
+from router.ports import NOT_TRACED, Draft, Rest, Result
 from router.telemetry.metrics import Metrics
 from tests.support.fakes_delivery import (
     NOW,
@@ -490,6 +490,24 @@ async def test_what_is_held_while_its_webhook_is_enabled_again_is_woken_at_once(
     assert world.store.woken == ["wh_1"]
 
 
+@pytest.mark.parametrize(("is_failing", "woken"), [(False, ["wh_1"]), (True, [])])
+async def test_a_delivery_that_was_to_rest_is_woken_where_its_webhook_works_by_now(
+    is_failing: bool, woken: list[str]
+) -> None:
+    world = World()
+    if is_failing:
+        world.recorder._circuits.failed(claim(), webhook(), after_seconds=0)
+    for identity in ("dlv_1", "dlv_2"):
+        draft = draft_of(identity, leased=False)
+        resting_on = replace(draft.delivery, rests_until=NOW + MINUTE)
+        world.recorder.keep(replace(draft, delivery=resting_on), Receipt())
+
+    await world.finish()
+
+    assert len(world.store.inserted) == 2
+    assert world.store.woken == woken
+
+
 async def test_what_is_held_of_a_webhook_that_is_deleted_meanwhile_is_not_woken() -> None:
     world = World(webhook(enabled=False))
     world.recorder.hold(resting(claim()))
@@ -574,3 +592,28 @@ async def in_flight(world: World) -> Claim:
     taken = await world.lanes.next()
     assert taken is not None
     return taken
+
+
+async def test_a_stream_of_deliveries_that_wait_for_nothing_holds_up_no_result() -> None:
+    world, receipt = World(), Receipt()
+
+    class Streaming(Store):
+        """With each write another delivery comes, and a result with the first."""
+
+        async def insert(self, drafts: Sequence[Draft], results: Mapping[DeliveryId, Result]) -> Collection[DeliveryId]:
+            if not self.inserted:
+                world.recorder.put(result("retry"))
+            found = await super().insert(drafts, results)
+            if len(self.inserted) < 200 and not self.batches:
+                world.recorder.keep(draft_of(f"dlv_{len(self.inserted)}", leased=False), receipt)
+            return found
+
+    world.store = world.recorder._deliveries = Streaming()
+    running = asyncio.create_task(world.recorder.run())
+    world.recorder.keep(draft_of("dlv_0", leased=False), receipt)
+    while not world.store.batches:
+        await asyncio.sleep(0)
+    assert len(world.store.inserted) <= 3
+
+    world.recorder.stop()
+    await running

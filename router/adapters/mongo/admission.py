@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -66,18 +67,10 @@ class Admission:
             fresh.setdefault(plan.event.key, plan)
         token = secrets.token_hex(8)
         try:
-            until, known = await self._persistently(lambda: self._insert_events(list(fresh.values()), token))
+            leases = await self._admit(fresh, token)
         except Exception:
             await self._let_go(fresh, token)
             raise
-        leases = dict.fromkeys(fresh, until)
-        if known:
-            stored = await self._persistently(lambda: self._stored(known))
-            # Where the reply to an insert was lost, its repetition finds what it inserted itself.
-            ours = {key: utc(found["lease"]["until"]) for key, found in stored.items() if _token(found) == token}
-            leases |= ours
-            others = [fresh.pop(key) for key in known if key not in ours]
-            await self._persistently(lambda: self._complete(others, stored))
         return [
             Draft(
                 plan=plan,
@@ -86,8 +79,22 @@ class Admission:
                 lease_until=leases[key],
             )
             for key, plan in fresh.items()
+            if key in leases
             for delivery in plan.deliveries
         ]
+
+    async def _admit(self, planned: Mapping[EventKey, PlannedEvent], token: str) -> Mapping[EventKey, datetime]:
+        """The ends of our leases; none for an event that was there before."""
+        until, known = await self._persistently(lambda: self._insert_events(list(planned.values()), token))
+        leases = dict.fromkeys(planned, until)
+        if known:
+            stored = await self._persistently(lambda: self._stored(known))
+            # Where the reply to an insert was lost, its repetition finds what it inserted itself.
+            ours = {key: utc(found["lease"]["until"]) for key, found in stored.items() if _token(found) == token}
+            others = [planned[key] for key in known if key not in ours]
+            await self._persistently(lambda: self._complete(others, stored))
+            leases = dict.fromkeys(leases.keys() - set(known), until) | ours
+        return leases
 
     async def _insert_events(self, planned: Sequence[PlannedEvent], token: str) -> tuple[datetime, Sequence[EventKey]]:
         """The end of the lease, and the events that were there before."""
@@ -112,7 +119,7 @@ class Admission:
         await self._persistently(lambda: self._events.update_many(inserted, update))
 
     async def _stored(self, keys: Sequence[EventKey]) -> Mapping[EventKey, StoredDocument]:
-        wanted = {"trace": 1, "lease": 1}
+        wanted = {"trace": 1, "lease": 1, "erased_at": 1}
         cursor = self._events.find({"_id": {"$in": list(keys)}}, wanted, max_time_ms=MAX_READ_TIME_MS)
         return {document["_id"]: document async for document in cursor}
 
@@ -127,6 +134,9 @@ class Admission:
         documents = []
         for plan in planned:
             first = stored.get(plan.event.key, {})
+            if "erased_at" in first:
+                # The message may be older than the erasure: what is found by its numbers would stay.
+                plan = replace(plan, event=replace(plan.event, number_keys=()))  # noqa: PLW2901
             lease = first.get("lease")  # another release inserts events without, and so does a replay
             for delivery in _first_plan(plan, first.get("trace", ())):
                 document = self._document(_id(plan, delivery), plan, delivery, now, {})

@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 from aiormq.abc import AbstractChannel
 
 from router.adapters.rabbitmq.config import BrokerConfig, SourceConfig
-from router.adapters.rabbitmq.connection import CONNECTION_ERRORS
+from router.adapters.rabbitmq.connection import CONNECTION_ERRORS, within
 from router.adapters.rabbitmq.subscription import Subscription, Tag
 from router.domain.event import EventType
 from router.ports import Intake
+
+ACK_TIMEOUT_SECONDS: Final = 3.0
+"""For handing an acknowledgement to the system. One that is late is lost: the next on its channel stands for it too."""
 
 
 class RabbitSource:
@@ -71,20 +74,20 @@ class RabbitSource:
             if each.source.name in errors:
                 each.clock.recall(errors[each.source.name])
 
-    async def arrival(self) -> None:
-        while not self._stopped and not any(each.waiting for each in self._subscriptions):
+    async def arrival(self) -> bool:
+        while not any(each.waiting for each in self._subscriptions):
+            if self._stopped:
+                return False
             self._something_arrived.clear()
             await self._something_arrived.wait()
+        return True
 
     async def take(self, limit: int) -> Sequence[Intake]:
-        while True:
-            await self.arrival()
-            batch: list[Intake] = []
-            for each in self._subscriptions:
-                while each.waiting and len(batch) < limit:
-                    batch.append(each.waiting.popleft())
-            if batch or self._stopped:
-                return batch
+        batch: list[Intake] = []
+        for each in self._subscriptions:
+            while each.waiting and len(batch) < limit:
+                batch.append(each.waiting.popleft())
+        return batch
 
     async def settle(self, taken: Sequence[Intake]) -> None:
         newest: dict[AbstractChannel, tuple[Tag, int]] = {}
@@ -95,7 +98,8 @@ class RabbitSource:
             tag.subscription.settled(channel, count)
             try:
                 # Batches are taken and settled in order of arrival, so everything up to this tag is done.
-                await channel.basic_ack(tag.delivery_tag, multiple=True)
+                name = f"ack-{tag.subscription.source.name}"
+                await within(ACK_TIMEOUT_SECONDS, _acknowledge_up_to(tag), name=name)
             except CONNECTION_ERRORS:
                 self._on_ack_lost()
         self.settled_batches += 1
@@ -111,7 +115,7 @@ class RabbitSource:
         return any(each.window.is_full for each in self._subscriptions)
 
     async def cancel(self) -> None:
-        """Stop taking from the broker. `take` returns what it has, then nothing."""
+        """Stop taking from the broker. `take` returns what there is, then `arrival` says that nothing comes."""
         await asyncio.gather(*(each.stop() for each in self._subscriptions))
         self._stopped = True
         self._something_arrived.set()
@@ -121,3 +125,7 @@ class RabbitSource:
         await asyncio.gather(*(each.close() for each in self._subscriptions))
         for loop in self._loops:
             loop.cancel()
+
+
+async def _acknowledge_up_to(tag: Tag) -> None:
+    await tag.channel.basic_ack(tag.delivery_tag, multiple=True)

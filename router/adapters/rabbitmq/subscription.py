@@ -277,8 +277,10 @@ class Subscription:
 
     async def _on_delivered(self, message: DeliveredMessage) -> None:
         # Not awaiting keeps the order of arrival.
-        if self._link is None or message.channel is not self._link.channel:
-            return  # of a connection that is being closed: it comes again
+        if self._stopping or self._link is None or message.channel is not self._link.channel:
+            # Of a connection that is being closed: it comes again. Behind what a stop gives back nothing may be taken:
+            # an acknowledgement stands for everything before it on its channel, also for what nobody has read.
+            return
         live = self._backlog <= 0 and self.window.is_quiet
         self._backlog -= 1
         self._arrivals += 1
