@@ -124,4 +124,4 @@ class Drafts:
 def _is_over(since: datetime, wait: timedelta, now: datetime) -> bool:
     """Also where the store's clock went back, as by another primary: acknowledgements do not wait until it is there
     again."""
-    return not now - wait < since <= now
+    return abs(now - since) >= wait

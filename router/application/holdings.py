@@ -81,6 +81,11 @@ class Holdings:
         held = self._find(claim)
         return held is not None and held.lease_until > now + margin.total_seconds()
 
+    def has_lost(self, claim: Claim, *, now: float) -> bool:
+        """Whether we shall not attempt it under this claim, and do not."""
+        held = self._find(claim)
+        return held is None or (held.lease_until <= now and not held.is_busy)
+
     def to_renew(self, *, now: float) -> Sequence[Claim]:
         """Claims whose lease runs out soon.
 

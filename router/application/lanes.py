@@ -250,6 +250,10 @@ class Lanes:
         """Whether our lease still lasts for `margin`."""
         return self._holdings.has(claim, now=now, margin=margin)
 
+    def has_lost(self, claim: Claim, *, now: float) -> bool:
+        """Whether we shall not attempt it under this claim, and do not."""
+        return self._holdings.has_lost(claim, now=now)
+
     def to_renew(self, *, now: float) -> Sequence[Claim]:
         """Claims whose lease runs out soon."""
         return self._holdings.to_renew(now=now)

@@ -251,9 +251,18 @@ class Recorder:
             return [refused.claim.delivery_id]
         for each in drafts:
             each.unsettled.one_is_durable()
+        await self._give_back([each.draft for each in drafts if each.draft.claim.delivery_id not in results])
         rested = {each.draft.delivery.webhook_id for each in drafts if each.draft.delivery.rests_until is not None}
         await self._wake(each for each in rested if not self._circuits.is_failing(each))
         return left
+
+    async def _give_back(self, drafts: Sequence[Draft]) -> None:
+        """Those whose lease ended before they were inserted, with which they got another: nobody would use it."""
+        now = time.monotonic()
+        claims = [draft.claim for draft in drafts if draft.delivery.leased]
+        lost = [claim for claim in claims if self._lanes.has_lost(claim, now=now)]
+        if lost:
+            await self._deliveries.release(lost)
 
     # --- results ---
 

@@ -216,6 +216,35 @@ async def test_a_claim_that_is_held_back_is_put_to_rest_after_its_delivery_is_in
     await running
 
 
+@pytest.mark.parametrize(
+    ("age", "in_flight", "given_back"),
+    [(timedelta(), False, False), (LEASE, False, True), (LEASE, True, False)],
+    ids=["held", "over", "over, but attempted"],
+)
+async def test_a_delivery_whose_lease_ended_before_it_was_inserted_is_given_back(
+    age: timedelta, in_flight: bool, given_back: bool
+) -> None:
+    world, draft = World(), draft_of("dlv_1")
+    world.lanes.offer(draft.claim, now=time.monotonic() - age.total_seconds())
+    if in_flight:
+        await world.lanes.next()
+    world.recorder.keep(draft, Receipt())
+
+    await world.finish()
+
+    assert [each.delivery_id for each in world.store.due] == (["dlv_1"] if given_back else [])
+
+
+async def test_a_delivery_of_which_nothing_is_held_any_more_is_given_back() -> None:
+    world = World()
+    world.recorder.keep(draft_of("dlv_1"), Receipt())
+    world.recorder.keep(draft_of("dlv_2", leased=False), Receipt())
+
+    await world.finish()
+
+    assert [each.delivery_id for each in world.store.due] == ["dlv_1"]
+
+
 async def test_a_reader_has_deliveries_inserted_without_waiting_for_results() -> None:
     world, receipt = World(), Receipt()
     running = asyncio.create_task(world.recorder.run())
