@@ -28,6 +28,7 @@ from router.application.turns import Portion, Turns
 from router.domain.announcement import is_announced
 from router.domain.delivery import Claim, DeliveryId
 from router.domain.retry import Again, End
+from router.domain.webhook import WebhookId
 from router.ports import Clock, DeliveryStore, Draft, Rest, Result
 from router.telemetry.metrics import Metrics
 from router.telemetry.redact import place_of
@@ -228,6 +229,9 @@ class Recorder:
         recorded."""
         first = {result.claim.delivery_id: result for result in results}
         left = await self._try_to_insert(drafts, first)
+        for webhook_id in {each.draft.delivery.webhook_id for each in drafts if each.draft.delivery.rests_until}:
+            if not self._circuits.keeps_back(webhook_id):
+                await self._wake(webhook_id)
         inserted = {each.draft.claim.delivery_id for each in drafts}.difference(left)
         await self._carry_on([result for result in results if result.claim.delivery_id in inserted], ())
         return [result for result in results if result.claim.delivery_id not in inserted]
@@ -272,11 +276,15 @@ class Recorder:
         await self._deliveries.hold(held)
         for rest in held:
             self._lanes.forget(rest.claim)
-        # A webhook that was enabled, or worked again, while we wrote has had its wake-up call already.
         for webhook_id in {rest.claim.webhook_id for rest in held}:
-            webhook = self._book.webhook(webhook_id)
-            if webhook is not None and self._book.is_open(webhook) and not self._circuits.is_open(webhook_id):
-                await self._deliveries.wake(webhook_id)
+            if not self._circuits.is_open(webhook_id):
+                await self._wake(webhook_id)
+
+    async def _wake(self, webhook_id: WebhookId) -> None:
+        """For what was put to rest after its webhook was enabled, or worked again: that has had its wake-up call."""
+        webhook = self._book.webhook(webhook_id)
+        if webhook is not None and self._book.is_open(webhook):
+            await self._deliveries.wake(webhook_id)
 
     async def _carry_on(self, batch: Sequence[Result], lost: Sequence[Result]) -> None:
         taken_over = {id(result) for result in lost}

@@ -13,6 +13,7 @@ import pytest
 
 from router.application.definitions import DefinitionBook
 from router.application.drafts import WAIT
+from router.application.flights import SLOW_SECONDS
 from router.application.health import WebhookHealth
 from router.application.lanes import LaneLimits, Lanes
 from router.application.record import (
@@ -29,7 +30,7 @@ from router.domain.delivery import Attempt, AttemptError, Claim, DeliveryId, Del
 from router.domain.lease import LEASE
 from router.domain.retry import Again, End
 from router.domain.webhook import Webhook
-from router.ports import NOT_TRACED, Rest, Result
+from router.ports import NOT_TRACED, Draft, Rest, Result
 from router.telemetry.metrics import Metrics
 from tests.support.fakes_delivery import (
     NOW,
@@ -81,14 +82,14 @@ class World:
         """How many results were durable, each time that one was said to be in the outbox."""
         self.book.load(snapshot(shown or webhook(), enabled=account_enabled))
         self.lanes = Lanes(LaneLimits(in_flight=1_000, in_flight_per_lane=1_000, queued_per_lane=1_000))
-        self.timers = Timers(self.lanes)
+        self.timers, self.circuits = Timers(self.lanes), circuits(self.clock)
         self.recorder = Recorder(
             deliveries=self.store,
             health=WebhookHealth(
                 self.book, self.definitions, self.clock, timedelta(days=5), recovered_after=timedelta(minutes=1)
             ),
             book=self.book,
-            circuits=circuits(self.clock),
+            circuits=self.circuits,
             lanes=self.lanes,
             timers=self.timers,
             clock=self.clock,
@@ -214,6 +215,31 @@ async def test_a_claim_that_is_held_back_is_put_to_rest_after_its_delivery_is_in
 
     world.recorder.stop()
     await running
+
+
+def to_rest(identity: str = "dlv_1") -> Draft:
+    return draft_of(identity, leased=False, rests_until=NOW + timedelta(minutes=5))
+
+
+async def test_what_was_to_rest_while_its_webhook_worked_again_is_woken_at_once() -> None:
+    world = World()
+    world.recorder.keep(to_rest("dlv_1"), Receipt())
+    world.recorder.keep(to_rest("dlv_2"), Receipt())
+    world.recorder.keep(draft_of("dlv_3", webhook="wh_2"), Receipt())
+
+    await world.finish()
+
+    assert world.store.woken == ["wh_1"]
+
+
+async def test_what_rests_while_its_webhook_hangs_is_not_woken() -> None:
+    world = World()
+    world.circuits.failed(claim(), webhook(), after_seconds=SLOW_SECONDS + 1)
+    world.recorder.keep(to_rest(), Receipt())
+
+    await world.finish()
+
+    assert world.store.woken == []
 
 
 async def test_a_reader_has_deliveries_inserted_without_waiting_for_results() -> None:
