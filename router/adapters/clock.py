@@ -35,6 +35,9 @@ class StoreClock:
         asked = time.monotonic()
         answer = await self._probe()
         answered = time.monotonic()
-        # The answer was true about half a round trip ago.
-        self._offset = answer.timestamp() + (answered - asked) / 2 - answered
+        # The answer was true at some moment between the two. What is known is kept where it fits: an answer that took
+        # seconds, of a store that stood still, would move the clock by half of them.
+        earliest, latest = answer.timestamp() - answered, answer.timestamp() - asked
+        if not earliest <= self._offset <= latest:
+            self._offset = (earliest + latest) / 2
         return timedelta(seconds=time.time() - self._offset - answered)

@@ -112,6 +112,11 @@ class Circuits:
         entry = self._entries.get(webhook_id)
         return entry is not None and entry.circuit.is_open
 
+    def keeps_back(self, webhook_id: WebhookId) -> bool:
+        """Whether new deliveries may rest, until it works again."""
+        entry = self._entries.get(webhook_id)
+        return entry is not None and (entry.circuit.is_open or entry.hangs)
+
     def count_open(self) -> int:
         """Open circuits, half-open ones left out."""
         return sum(entry.circuit.is_open and entry.probe is None for entry in self._entries.values())

@@ -231,6 +231,9 @@ class Recorder:
         recorded."""
         first = {result.claim.delivery_id: result for result in results}
         left = await self._try_to_insert(drafts, first)
+        await self._give_back([each.draft for each in drafts if each.draft.claim.delivery_id not in first])
+        rested = {each.draft.delivery.webhook_id for each in drafts if each.draft.delivery.rests_until is not None}
+        await self._wake(each for each in rested if not self._circuits.keeps_back(each))
         inserted = {each.draft.claim.delivery_id for each in drafts}.difference(left)
         await self._carry_on([result for result in results if result.claim.delivery_id in inserted], ())
         return [result for result in results if result.claim.delivery_id not in inserted]
@@ -251,9 +254,6 @@ class Recorder:
             return [refused.claim.delivery_id]
         for each in drafts:
             each.unsettled.one_is_durable()
-        await self._give_back([each.draft for each in drafts if each.draft.claim.delivery_id not in results])
-        rested = {each.draft.delivery.webhook_id for each in drafts if each.draft.delivery.rests_until is not None}
-        await self._wake(each for each in rested if not self._circuits.is_failing(each))
         return left
 
     async def _give_back(self, drafts: Sequence[Draft]) -> None:

@@ -14,6 +14,7 @@ from router.application.circuits import Circuits
 from router.application.lanes import Lanes
 from router.application.turns import Turns
 from router.domain.errors import DependencyUnavailable
+from router.domain.webhook import WebhookId
 from router.ports import DeliveryStore, Due, Ration
 
 POLL_SECONDS: Final = 1.0
@@ -50,6 +51,7 @@ class RetryPoller:
         self._budget = budget
         self._is_steady = is_steady
         self._stopping = False
+        self._kept_back: set[WebhookId] = set()
         self.rounds = 0
         """Polls so far."""
 
@@ -86,15 +88,25 @@ class RetryPoller:
             return False  # the store's health has recorded it
         for claim in claimed.claims:
             self._lanes.offer(claim, now=claimed_at)
+        await self._wake_recovered()
         if claimed.drained:
             self._lanes.drained(except_for=full)
         return not claimed.drained and allowed == limit
+
+    async def _wake_recovered(self) -> None:
+        """For what was put off after its webhook worked again: that has had its wake-up call."""
+        recovered = [each for each in self._kept_back if not self._circuits.keeps_back(each)]
+        self._kept_back.clear()
+        for webhook_id in recovered:
+            await self._deliveries.wake(webhook_id)
 
     def _ration(self, due: Due) -> Ration | None:
         places = self._lanes.ration(due)
         if due.is_manual:
             # Somebody waits for what was asked for, and no open circuit keeps it back: only the room in memory does.
             return None if places is None else Ration(places=places, until=self._circuits.look_again_at())
+        if self._circuits.keeps_back(due.webhook_id):
+            self._kept_back.add(due.webhook_id)
         limits = (places, self._circuits.probes_wanted(due.webhook_id))
         places = min((limit for limit in limits if limit is not None), default=None)
         return None if places is None else Ration(places=places, until=self._circuits.put_off_until(due.webhook_id))

@@ -217,9 +217,13 @@ def cdr(event_id: str = "evt_1") -> Event:
     )
 
 
-def draft_of(identity: str, *, webhook: str = "wh_1", leased: bool = True) -> Draft:
+def draft_of(
+    identity: str, *, webhook: str = "wh_1", leased: bool = True, rests_until: datetime | None = None
+) -> Draft:
     """The draft of the delivery of this name."""
-    planned = PlannedDelivery(webhook_id=WebhookId(webhook), url="https://crm.example/", leased=leased)
+    planned = PlannedDelivery(
+        webhook_id=WebhookId(webhook), url="https://crm.example/", leased=leased, rests_until=rests_until
+    )
     plan = PlannedEvent(
         event=cdr(),
         born_at=NOW,

@@ -1,6 +1,9 @@
 """The store's time, carried forward on the monotonic clock."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
+
+import pytest
 
 from router.adapters.clock import StoreClock
 
@@ -40,3 +43,37 @@ async def test_time_never_runs_backwards_between_two_answers() -> None:
     times = [clock.now() for _ in range(1000)]
 
     assert times == sorted(times)
+
+
+@pytest.mark.parametrize(("before", "after"), [(0, 0.4), (0.4, 0)], ids=["after its answer", "before its answer"])
+async def test_a_store_that_stands_still_does_not_move_it(before: float, after: float) -> None:
+    """Such as one whose process was stopped for some seconds, in the middle of a question."""
+    wait_before = wait_after = 0.0
+
+    async def store() -> datetime:
+        await asyncio.sleep(wait_before)
+        now = datetime.now(UTC)
+        await asyncio.sleep(wait_after)
+        return now
+
+    clock = StoreClock(store)
+    await clock.sync()
+    wait_before, wait_after = before, after
+    await clock.sync()
+
+    assert abs(clock.now() - datetime.now(UTC)) < timedelta(milliseconds=100)
+
+
+async def test_an_answer_that_took_long_counts_where_what_was_known_cannot_be_true() -> None:
+    jumped = timedelta()
+
+    async def store() -> datetime:
+        await asyncio.sleep(0.1 if jumped else 0)
+        return datetime.now(UTC) + jumped
+
+    clock = StoreClock(store)
+    await clock.sync()
+    jumped = timedelta(hours=1)
+    await clock.sync()
+
+    assert abs(clock.now() - datetime.now(UTC) - jumped) < timedelta(milliseconds=100)

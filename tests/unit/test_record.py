@@ -13,6 +13,7 @@ import pytest
 
 from router.application.definitions import DefinitionBook
 from router.application.drafts import WAIT
+from router.application.flights import SLOW_SECONDS
 from router.application.health import WebhookHealth
 from router.application.lanes import LaneLimits, Lanes
 from router.application.record import (
@@ -81,14 +82,14 @@ class World:
         """How many results were durable, each time that one was said to be in the outbox."""
         self.book.load(snapshot(shown or webhook(), enabled=account_enabled))
         self.lanes = Lanes(LaneLimits(in_flight=1_000, in_flight_per_lane=1_000, queued_per_lane=1_000))
-        self.timers = Timers(self.lanes)
+        self.timers, self.circuits = Timers(self.lanes), circuits(self.clock)
         self.recorder = Recorder(
             deliveries=self.store,
             health=WebhookHealth(
                 self.book, self.definitions, self.clock, timedelta(days=5), recovered_after=timedelta(minutes=1)
             ),
             book=self.book,
-            circuits=circuits(self.clock),
+            circuits=self.circuits,
             lanes=self.lanes,
             timers=self.timers,
             clock=self.clock,
@@ -243,6 +244,31 @@ async def test_a_delivery_of_which_nothing_is_held_any_more_is_given_back() -> N
     await world.finish()
 
     assert [each.delivery_id for each in world.store.due] == ["dlv_1"]
+
+
+def to_rest(identity: str = "dlv_1") -> Draft:
+    return draft_of(identity, leased=False, rests_until=NOW + timedelta(minutes=5))
+
+
+async def test_what_was_to_rest_while_its_webhook_worked_again_is_woken_at_once() -> None:
+    world = World()
+    world.recorder.keep(to_rest("dlv_1"), Receipt())
+    world.recorder.keep(to_rest("dlv_2"), Receipt())
+    world.recorder.keep(draft_of("dlv_3", webhook="wh_2"), Receipt())
+
+    await world.finish()
+
+    assert world.store.woken == ["wh_1"]
+
+
+async def test_what_rests_while_its_webhook_hangs_is_not_woken() -> None:
+    world = World()
+    world.circuits.failed(claim(), webhook(), after_seconds=SLOW_SECONDS + 1)
+    world.recorder.keep(to_rest(), Receipt())
+
+    await world.finish()
+
+    assert world.store.woken == []
 
 
 async def test_a_reader_has_deliveries_inserted_without_waiting_for_results() -> None:
@@ -517,24 +543,6 @@ async def test_what_is_held_while_its_webhook_is_enabled_again_is_woken_at_once(
     await world.finish()
 
     assert world.store.woken == ["wh_1"]
-
-
-@pytest.mark.parametrize(("is_failing", "woken"), [(False, ["wh_1"]), (True, [])])
-async def test_a_delivery_that_was_to_rest_is_woken_where_its_webhook_works_by_now(
-    is_failing: bool, woken: list[str]
-) -> None:
-    world = World()
-    if is_failing:
-        world.recorder._circuits.failed(claim(), webhook(), after_seconds=0)
-    for identity in ("dlv_1", "dlv_2"):
-        draft = draft_of(identity, leased=False)
-        resting_on = replace(draft.delivery, rests_until=NOW + MINUTE)
-        world.recorder.keep(replace(draft, delivery=resting_on), Receipt())
-
-    await world.finish()
-
-    assert len(world.store.inserted) == 2
-    assert world.store.woken == woken
 
 
 async def test_what_is_held_of_a_webhook_that_is_deleted_meanwhile_is_not_woken() -> None:

@@ -7,10 +7,12 @@ import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 
 from router.application.brake import EgressBrake
 from router.application.budget import RetryBudget
 from router.application.circuits import SLOW_PUT_OFF, Circuits
+from router.application.flights import SLOW_SECONDS
 from router.application.lanes import HANGING_LANE_PLACES, LaneLimits, Lanes
 from router.application.retries import MAX_CLAIMED_AT_ONCE, MAX_EXCLUDED, RENEWED_AT_ONCE, LeaseKeeper, RetryPoller
 from router.application.timers import Timers
@@ -346,3 +348,39 @@ async def test_a_webhook_that_fails_gets_its_ration_and_the_rest_is_put_off() ->
 
     assert lanes.held == HANGING_LANE_PLACES
     assert [rest.until for rest in store.put_off] == [NOW + SLOW_PUT_OFF] * (5 - HANGING_LANE_PLACES)
+
+
+def hanging() -> Circuits:
+    circuits = make_circuits()
+    circuits.failed(claim(), webhook(), after_seconds=SLOW_SECONDS + 1)
+    return circuits
+
+
+async def test_what_is_put_off_while_its_webhook_works_again_is_woken_at_once() -> None:
+    circuits = hanging()
+    lanes = Lanes(LaneLimits(in_flight=10, in_flight_per_lane=10, queued_per_lane=10), is_hanging=circuits.is_hanging)
+
+    class Slow(Watched):
+        async def claim(self, *args: Any, **named: Any) -> Claimed:
+            claimed = await super().claim(*args, **named)
+            circuits.succeeded(webhook())
+            return claimed
+
+    store = Slow(due=claims(5))
+    poller = poller_of(store, lanes, circuits=circuits)
+    await poller._poll()
+    await poller._poll()
+
+    assert store.put_off
+    assert store.woken == ["wh_1"]
+
+
+async def test_what_is_put_off_while_its_webhook_hangs_is_not_woken() -> None:
+    circuits = hanging()
+    lanes = Lanes(LaneLimits(in_flight=10, in_flight_per_lane=10, queued_per_lane=10), is_hanging=circuits.is_hanging)
+    store = Watched(due=claims(5))
+
+    await poller_of(store, lanes, circuits=circuits)._poll()
+
+    assert store.put_off
+    assert store.woken == []
