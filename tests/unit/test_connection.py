@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import threading
+import warnings
 
+import aio_pika
 import pytest
 from aiormq.exceptions import AMQPConnectionError, InvalidFrameError, ProbableAuthenticationError
 from pamqp.commands import Connection
+from yarl import URL
 
 from router.adapters.rabbitmq.connection import translate, within
-from router.adapters.rabbitmq.wire import show_close_reasons
+from router.adapters.rabbitmq.wire import hush_abandoned_connections, show_close_reasons
 from router.domain.errors import ConfigurationRefused, DependencyUnavailable
 
 
@@ -45,6 +50,25 @@ async def test_a_result_and_an_error_pass() -> None:
     assert await within(5, answer(1), name="answer") == 1
     with pytest.raises(KeyError):
         await within(5, answer(-1), name="answer")
+
+
+def test_a_connection_that_is_collected_in_another_thread_says_nothing() -> None:
+    loop = asyncio.new_event_loop()
+
+    async def connecting() -> list[aio_pika.Connection]:
+        return [aio_pika.Connection(URL("amqp://127.0.0.1/"))]
+
+    abandoned = loop.run_until_complete(connecting())
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        hush_abandoned_connections()
+        collecting = threading.Thread(target=abandoned.clear)
+        collecting.start()
+        collecting.join()
+        gc.collect()
+    loop.close()
+
+    assert [str(each.message) for each in told] == []
 
 
 def refused_open(code: int, text: str) -> InvalidFrameError:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 from pymongo.errors import AutoReconnect, BulkWriteError, DocumentTooLarge, OperationFailure, PyMongoError
+from structlog.testing import capture_logs
 
 from router.adapters.mongo import resilience
 from router.adapters.mongo.resilience import Persistent, StoreHealth
@@ -117,6 +118,20 @@ async def test_health_shows_an_outage_from_the_first_failure_to_the_next_success
 
     assert seen == [True, False, False]
     assert health.is_up
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        AutoReconnect("gone"),
+        DependencyUnavailable("MongoDB cannot be reached", seen="AutoReconnect: no answer in time"),
+    ],
+)
+def test_an_outage_is_told_by_what_the_driver_calls_it(error: Exception) -> None:
+    with capture_logs() as log:
+        StoreHealth().failed(error)
+
+    assert log == [{"event": "store_unavailable", "error": "AutoReconnect", "code": None, "log_level": "error"}]
 
 
 async def test_a_call_with_a_better_time_is_tried_once() -> None:

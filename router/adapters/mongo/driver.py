@@ -80,7 +80,7 @@ class Database:
         try:
             answer = await self._client.admin.command({"hello": 1})
         except PyMongoError as error:
-            raise DependencyUnavailable(f"MongoDB cannot be reached ({type(error).__name__})") from None
+            raise DependencyUnavailable("MongoDB cannot be reached", seen=seen(error)) from None
         moment: datetime = answer["localTime"]
         return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 

@@ -82,7 +82,10 @@ class StoreHealth:
 
     def failed(self, error: BaseException) -> None:
         """Note a failure; one line in the log for each outage, and one more where its cause changes."""
-        cause = (type(error).__name__, error.code if isinstance(error, OperationFailure) else None)
+        # Our own say what was seen, beginning with the driver's class.
+        told = error.seen.partition(":")[0] if isinstance(error, DependencyUnavailable) else ""
+        kind = told or type(error).__name__
+        cause = (kind, error.code if isinstance(error, OperationFailure) else None)
         if self.down_since is None or (cause[1] is not None and cause != self._seen):
             log.error("store_unavailable", error=cause[0], code=cause[1])
         self._seen = cause

@@ -15,7 +15,7 @@ from aio_pika.exceptions import AMQPError, AuthenticationError, ProbableAuthenti
 from aiormq.exceptions import AMQPConnectionError, ConnectionNotAllowed, InvalidFrameError
 
 from router.adapters.rabbitmq.config import BrokerConfig
-from router.adapters.rabbitmq.wire import read_unreadable_fields, show_close_reasons
+from router.adapters.rabbitmq.wire import hush_abandoned_connections, read_unreadable_fields, show_close_reasons
 from router.domain.errors import ConfigurationRefused, DependencyUnavailable, RouterError
 
 T = TypeVar("T")
@@ -37,6 +37,7 @@ async def connect(broker: BrokerConfig, name: str) -> AbstractConnection:
     """A connection that does not reconnect by itself: whoever owns it decides what its loss means."""
     read_unreadable_fields()
     show_close_reasons()
+    hush_abandoned_connections()
     try:
         return await aio_pika.connect(
             broker.url,

@@ -1,5 +1,5 @@
-"""Reads AMQP fields that the client library would close the connection over, and lets it say why the broker closed.
-Changes the library's decoders and one of its texts, once.
+"""Reads AMQP fields that the client library would close the connection over, lets it say why the broker closed, and
+keeps it from warnings that nobody can act on. Changes the library's decoders and one of its texts, once.
 
 A timestamp in microseconds, or a name that is not UTF-8, makes the library drop the connection; the broker then
 delivers the same message again, for ever, and nothing behind it. Such a field is no reason: its message is read.
@@ -8,6 +8,7 @@ delivers the same message again, for ever, and nothing behind it. Such a field i
 from __future__ import annotations
 
 import struct
+import warnings
 from typing import Any, Final
 
 from pamqp import commands, decode
@@ -34,6 +35,12 @@ def show_close_reasons() -> None:
     host that is down and one that does not exist then look the same. Repeating it changes nothing.
     """
     commands.Connection.Close.__repr__ = _close_text  # type: ignore[method-assign]
+
+
+def hush_abandoned_connections() -> None:
+    """A connection that did not come about is collected in whatever thread; from another than its loop's the library
+    cannot close it, and Python warns of that with the path of a file. Repeating it changes nothing."""
+    warnings.filterwarnings("ignore", "coroutine 'Connection.close' was never awaited", RuntimeWarning)
 
 
 def _close_text(close: Any) -> str:

@@ -50,7 +50,9 @@ def judge_router(status: int, answer: str, *, where: str) -> Finding:
     if status == 503:
         wrong = ", ".join(re.findall(r'"name":"([^"]+)","ok":false', answer)) or "see /readyz"
         return _WARD.fail(
-            "router", f"it runs at {where} and is not ready: {wrong}", "See its log, and the lines above."
+            "router",
+            f"it runs at {where} and is not ready: {wrong}",
+            "See its log, and the lines above; where they are ok it may be on its way back: ask again in a moment.",
         )
     return _WARD.warn(
         "router",
