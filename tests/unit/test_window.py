@@ -48,3 +48,4 @@ def test_with_the_connection_all_of_it_is_gone() -> None:
 def test_quiet_is_who_has_less_than_half_of_the_prefetch_in_hand() -> None:
     assert window(49).is_quiet
     assert not window(50).is_quiet
+    assert Window(prefetch=1).is_quiet, "with nothing in hand everybody is"

@@ -26,7 +26,7 @@ class Window:
     @property
     def is_quiet(self) -> bool:
         """Whether what arrives now has waited nowhere."""
-        return self.unsettled < self._prefetch // 2
+        return 2 * self.unsettled < self._prefetch
 
     def arrived(self) -> None:
         self.unsettled += 1
