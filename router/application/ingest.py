@@ -115,15 +115,19 @@ class Ingest:
 
     async def _take_in(self) -> None:
         while await self._source.arrival():
-            async with self._turns.turn(of_events=True):
-                # Taken only now: what arrived while we waited is written with it. What is gone since is not waited
-                # for: nobody else would have a turn meanwhile.
-                batch = await self._source.take(MAX_BATCH)
-                if batch:
-                    await self._ingest(batch)
-            self._budget.took_in(len(batch))
+            await self._take_turn()
             # When the store falls behind, what is in hand is finished first; the broker keeps the rest.
             await self._recorder.room()
+
+    async def _take_turn(self) -> None:
+        # A call of its own: nothing here keeps a batch, of large messages perhaps, while the next is waited for.
+        async with self._turns.turn(of_events=True):
+            # Taken only now: what arrived while we waited is written with it. What is gone since is not waited for:
+            # nobody else would have a turn meanwhile.
+            batch = await self._source.take(MAX_BATCH)
+            if batch:
+                await self._ingest(batch)
+        self._budget.took_in(len(batch))
 
     async def _ingest(self, batch: Sequence[Intake]) -> None:
         # gather and decide

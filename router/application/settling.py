@@ -79,13 +79,14 @@ class Settling:
         while not (self._is_closed and not self._unsettled):
             await self._something_changed.wait()
             self._something_changed.clear()
-            durable: list[Unsettled] = []
-            while self._unsettled and self._unsettled[0].durable.is_set():
-                durable.append(self._unsettled.popleft())
-            if durable:
-                await self._settle(durable)
+            await self._settle()
 
-    async def _settle(self, durable: Sequence[Unsettled]) -> None:
+    async def _settle(self) -> None:
+        durable: list[Unsettled] = []
+        while self._unsettled and self._unsettled[0].durable.is_set():
+            durable.append(self._unsettled.popleft())
+        if not durable:
+            return
         for each in durable:
             for event in each.refused.values():
                 await self._bury(event, each.batch)
