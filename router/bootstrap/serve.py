@@ -19,6 +19,7 @@ import uvloop
 
 from router import __version__
 from router.adapters import systemd
+from router.adapters.allocator import give_large_blocks_back
 from router.adapters.host import descriptor_limit
 from router.application.progress import Progress
 from router.application.token_book import TokenBook
@@ -103,6 +104,7 @@ def serve(settings: Settings, *, role: str, workers: int, load: Callable[[], Set
             f"this process may have {descriptor_limit()} files and sockets open, and cannot start with fewer than "
             f"{MIN_DESCRIPTORS}: raise LimitNOFILE in the unit, or ulimit -n"
         )
+    give_large_blocks_back()
     instance = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
     number = os.environ.get(NUMBER_VARIABLE)
     sink = configure_logging(
