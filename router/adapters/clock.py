@@ -15,14 +15,17 @@ from datetime import UTC, datetime, timedelta
 class StoreClock:
     """Fulfils `ports.Clock`. Before the first answer of the probe it shows this host's time."""
 
-    def __init__(self, probe: Callable[[], Awaitable[datetime]]) -> None:
+    def __init__(
+        self, probe: Callable[[], Awaitable[datetime]], *, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
         self._probe = probe
+        self._monotonic = monotonic
         # What to add to the monotonic clock to get the store's unix seconds.
-        self._offset = time.time() - time.monotonic()
+        self._offset = time.time() - monotonic()
 
     def now(self) -> datetime:
         # MongoDB keeps milliseconds; finer times would differ between memory and store.
-        return datetime.fromtimestamp(int((self._offset + time.monotonic()) * 1000) / 1000, UTC)
+        return datetime.fromtimestamp(int((self._offset + self._monotonic()) * 1000) / 1000, UTC)
 
     def wall(self) -> float:
         return time.time()
@@ -32,9 +35,9 @@ class StoreClock:
 
     async def sync(self) -> timedelta:
         """Ask the store for its time. Returns by how much this host is ahead. Raises what the probe raises."""
-        asked = time.monotonic()
+        asked = self._monotonic()
         answer = await self._probe()
-        answered = time.monotonic()
+        answered = self._monotonic()
         # The answer was true at some moment between the two. What is known is kept where it fits: an answer that took
         # seconds, of a store that stood still, would move the clock by half of them.
         earliest, latest = answer.timestamp() - answered, answer.timestamp() - asked

@@ -1,6 +1,5 @@
 """The store's time, carried forward on the monotonic clock."""
 
-import asyncio
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -45,35 +44,47 @@ async def test_time_never_runs_backwards_between_two_answers() -> None:
     assert times == sorted(times)
 
 
-@pytest.mark.parametrize(("before", "after"), [(0, 0.4), (0.4, 0)], ids=["after its answer", "before its answer"])
+class SlowStore:
+    """Takes its time before and after it looks at its clock, as one whose process is stopped in between."""
+
+    def __init__(self) -> None:
+        self.elapsed = self.before = self.after = 0.0
+        self.ahead = timedelta()
+
+    @property
+    def time(self) -> datetime:
+        return STORE_TIME.replace(microsecond=0) + timedelta(seconds=self.elapsed) + self.ahead
+
+    async def ask(self) -> datetime:
+        self.elapsed += self.before
+        answer = self.time
+        self.elapsed += self.after
+        return answer
+
+
+async def clock_of(store: SlowStore) -> StoreClock:
+    """One that has asked once, and had its answer at once."""
+    clock = StoreClock(store.ask, monotonic=lambda: store.elapsed)
+    await clock.sync()
+    return clock
+
+
+@pytest.mark.parametrize(("before", "after"), [(0.0, 4.0), (4.0, 0.0)], ids=["after its answer", "before its answer"])
 async def test_a_store_that_stands_still_does_not_move_it(before: float, after: float) -> None:
-    """Such as one whose process was stopped for some seconds, in the middle of a question."""
-    wait_before = wait_after = 0.0
+    store = SlowStore()
+    clock = await clock_of(store)
 
-    async def store() -> datetime:
-        await asyncio.sleep(wait_before)
-        now = datetime.now(UTC)
-        await asyncio.sleep(wait_after)
-        return now
-
-    clock = StoreClock(store)
-    await clock.sync()
-    wait_before, wait_after = before, after
+    store.before, store.after = before, after
     await clock.sync()
 
-    assert abs(clock.now() - datetime.now(UTC)) < timedelta(milliseconds=100)
+    assert clock.now() == store.time
 
 
 async def test_an_answer_that_took_long_counts_where_what_was_known_cannot_be_true() -> None:
-    jumped = timedelta()
+    store = SlowStore()
+    clock = await clock_of(store)
 
-    async def store() -> datetime:
-        await asyncio.sleep(0.1 if jumped else 0)
-        return datetime.now(UTC) + jumped
-
-    clock = StoreClock(store)
-    await clock.sync()
-    jumped = timedelta(hours=1)
+    store.before, store.after, store.ahead = 1.0, 1.0, timedelta(hours=1)
     await clock.sync()
 
-    assert abs(clock.now() - datetime.now(UTC) - jumped) < timedelta(milliseconds=100)
+    assert clock.now() == store.time
